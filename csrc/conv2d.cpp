@@ -1,0 +1,186 @@
+#include "conv2d.hpp"
+
+#include "direct.hpp"
+#include "gemm.hpp"
+#include "scratch.hpp"
+
+namespace convpool {
+namespace {
+
+// The three matrix products of the im2col path, for one group of channels and a block of pixels:
+//
+//   forward      y    (group_out x pixels)  =  w   (group_out x taps)    *  cols  (taps x pixels)
+//   grad_input   cols (taps x pixels)       =  w'  (taps x group_out)    *  dy    (group_out x pixels)
+//   grad_weight  dw   (group_out x taps)    =  dy  (group_out x pixels)  *  cols' (pixels x taps)
+template <class T>
+struct Operands {
+  explicit Operands(const Plan& plan)
+      : scratch(plan.scratch_bytes),
+        left(scratch.take<T>(plan.left)),
+        columns(scratch.take<T>(plan.columns)),
+        right(scratch.take<T>(plan.right)) {}
+  Scratch scratch;
+  T *left, *columns, *right;
+};
+
+// Calls body(n, pixels) for each block of output pixels of each image.
+template <class Body>
+void for_each_block(const Conv2d& p, const Plan& plan, Body body) {
+  for (Index n = 0; n < p.batch; ++n) {
+    for (Index first = 0; first < p.pixels(); first += plan.pixel_block) {
+      body(n, Range{first, std::min(first + plan.pixel_block, p.pixels())});
+    }
+  }
+}
+
+// Where group g of image n begins.
+template <class T>
+T* input_of(const Conv2d& p, Index n, Index g, T* x) {
+  return x + (n * p.in_channels + g * p.group_in()) * p.in_plane();
+}
+template <class T>
+T* output_of(const Conv2d& p, Index n, Index g, T* y) {
+  return y + (n * p.out_channels + g * p.group_out()) * p.pixels();
+}
+
+// The columns of a block of pixels: copied, or the image itself where they are the same.
+template <class T>
+Matrix<T> columns_of(const Conv2d& p, const T* x, Range pixels, T* scratch) {
+  if (columns_are_input(p)) return {x + pixels.begin, p.in_plane(), 1};
+  write_columns(p, x, pixels, scratch, pixels.size());
+  return {scratch, pixels.size(), 1};
+}
+
+template <class T>
+LeftOperand<T> left_operand(const Plan& plan, const Matrix<T>& a, Index m, Index k, T* packed) {
+  if (plan.pack_whole) return pack_left(a, m, k, packed);
+  return {a, packed, false};
+}
+
+template <class T>
+void im2col_forward(const Conv2d& p, const Plan& plan, const T* x, const T* w, const T* bias,
+                    T* y) {
+  const Index m = p.group_out(), k = p.taps();
+  const Operands<T> scratch(plan);
+  for (Index g = 0; g < p.groups; ++g) {
+    const LeftOperand<T> weights =
+        left_operand(plan, Matrix<T>{w + g * m * k, k, 1}, m, k, scratch.left);
+    for_each_block(p, plan, [&](Index n, Range pixels) {
+      T* block = output_of(p, n, g, y) + pixels.begin;
+      for (Index i = 0; bias && i < m; ++i) {
+        std::fill_n(block + i * p.pixels(), pixels.size(), bias[g * m + i]);
+      }
+      const Matrix<T> cols =
+          columns_of(p, input_of(p, n, g, x), pixels, scratch.columns);
+      gemm(m, pixels.size(), k, weights, cols, block, p.pixels(), bias != nullptr,
+           scratch.right);
+    });
+  }
+}
+
+template <class T>
+void im2col_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* w, const T* bias,
+                       T* dx) {
+  const Index m = p.taps(), k = p.group_out();
+  const Operands<T> scratch(plan);
+  for (Index plane = 0; plane < p.batch * p.in_channels; ++plane) {
+    std::fill_n(dx + plane * p.in_plane(), p.in_plane(), bias ? bias[plane % p.in_channels] : T(0));
+  }
+  for (Index g = 0; g < p.groups; ++g) {
+    const LeftOperand<T> weights =
+        left_operand(plan, Matrix<T>{w + g * k * m, 1, m}, m, k, scratch.left);
+    for_each_block(p, plan, [&](Index n, Range pixels) {
+      const Matrix<T> dy_block{output_of(p, n, g, dy) + pixels.begin, p.pixels(), 1};
+      T* image = input_of(p, n, g, dx);
+      if (columns_are_input(p)) {
+        gemm(m, pixels.size(), k, weights, dy_block, image + pixels.begin,
+             p.in_plane(), true, scratch.right);
+      } else {
+        gemm(m, pixels.size(), k, weights, dy_block, scratch.columns,
+             pixels.size(), false, scratch.right);
+        add_columns(p, scratch.columns, pixels.size(), pixels, image);
+      }
+    });
+  }
+}
+
+template <class T>
+void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const T* x, T* dw) {
+  const Index m = p.group_out(), n_taps = p.taps();
+  const Operands<T> scratch(plan);
+  std::fill_n(dw, p.out_channels * n_taps, T(0));
+  for (Index g = 0; g < p.groups; ++g) {
+    for_each_block(p, plan, [&](Index n, Range pixels) {
+      const Matrix<T> dy_block{output_of(p, n, g, dy) + pixels.begin, p.pixels(), 1};
+      const LeftOperand<T> left = pack_left(dy_block, m, pixels.size(), scratch.left);
+      const Matrix<T> cols =
+          columns_of(p, input_of(p, n, g, x), pixels, scratch.columns);
+      gemm(m, n_taps, pixels.size(), left, cols.transposed(), dw + g * m * n_taps,
+           n_taps, true, scratch.right);
+    });
+  }
+}
+
+}  // namespace
+
+template <class T>
+void conv2d_forward(const Conv2d& p, const Plan& plan, const T* x, const T* w, const T* bias,
+                    T* y) {
+  const bool direct = plan.algorithm == Algorithm::direct;
+  direct ? direct_forward(p, x, w, bias, y) : im2col_forward(p, plan, x, w, bias, y);
+}
+
+template <class T>
+void conv2d_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* w, const T* bias,
+                       T* dx) {
+  const bool direct = plan.algorithm == Algorithm::direct;
+  direct ? direct_grad_input(p, dy, w, bias, dx) : im2col_grad_input(p, plan, dy, w, bias, dx);
+}
+
+template <class T>
+void conv2d_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const T* x, T* dw) {
+  const bool direct = plan.algorithm == Algorithm::direct;
+  direct ? direct_grad_weight(p, dy, x, dw) : im2col_grad_weight(p, plan, dy, x, dw);
+}
+
+template <class T>
+void conv2d_grad_bias(Index batch, Index channels, Index pixels, const T* dy, T* db) {
+  for (Index c = 0; c < channels; ++c) {
+    double sum = 0;
+    for (Index n = 0; n < batch; ++n) {
+      const T* plane = dy + (n * channels + c) * pixels;
+      for (Index i = 0; i < pixels; ++i) sum += plane[i];
+    }
+    db[c] = static_cast<T>(sum);
+  }
+}
+
+template <class T>
+void im2col(const Conv2d& p, const T* x, T* cols) {
+  for (Index n = 0; n < p.batch; ++n) {
+    write_columns(p, input_of(p, n, 0, x), Range{0, p.pixels()}, cols, p.pixels());
+    cols += p.taps() * p.pixels();
+  }
+}
+
+template <class T>
+void col2im(const Conv2d& p, const T* cols, T* x) {
+  std::fill_n(x, p.batch * p.in_channels * p.in_plane(), T(0));
+  for (Index n = 0; n < p.batch; ++n) {
+    add_columns(p, cols, p.pixels(), Range{0, p.pixels()}, input_of(p, n, 0, x));
+    cols += p.taps() * p.pixels();
+  }
+}
+
+#define INSTANTIATE(T)                                                                          \
+  template void conv2d_forward(const Conv2d&, const Plan&, const T*, const T*, const T*, T*);    \
+  template void conv2d_grad_input(const Conv2d&, const Plan&, const T*, const T*, const T*, T*); \
+  template void conv2d_grad_weight(const Conv2d&, const Plan&, const T*, const T*, T*);          \
+  template void conv2d_grad_bias(Index, Index, Index, const T*, T*);                             \
+  template void im2col(const Conv2d&, const T*, T*);                                             \
+  template void col2im(const Conv2d&, const T*, T*);
+INSTANTIATE(float)
+INSTANTIATE(double)
+#undef INSTANTIATE
+
+}  // namespace convpool

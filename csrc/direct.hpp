@@ -1,0 +1,18 @@
+// The definition as plain loops: the readable baseline that every faster path is compared with.
+// Sums are kept in double.
+#pragma once
+
+#include "problem.hpp"
+
+namespace convpool {
+
+template <class T>
+void direct_forward(const Conv2d& p, const T* x, const T* w, const T* bias, T* y);
+
+template <class T>
+void direct_grad_input(const Conv2d& p, const T* dy, const T* w, const T* bias, T* dx);
+
+template <class T>
+void direct_grad_weight(const Conv2d& p, const T* dy, const T* x, T* dw);
+
+}  // namespace convpool

@@ -1,0 +1,29 @@
+// Which instruction set runs. Knows CPU features and the kernel tables, nothing of convolutions.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace convpool {
+
+std::vector<std::string> built_instruction_sets();
+std::vector<std::string> detected_instruction_sets();
+
+// Chosen once: the best detected one, or the one that CONVPOOL_ISA names. Throws
+// std::runtime_error if that one is unknown or this CPU lacks it: never a silent substitute.
+const Kernels& active_kernels();
+
+template <class T>
+const GemmKernel<T>& gemm_kernel();
+template <>
+inline const GemmKernel<float>& gemm_kernel() {
+  return active_kernels().f32;
+}
+template <>
+inline const GemmKernel<double>& gemm_kernel() {
+  return active_kernels().f64;
+}
+
+}  // namespace convpool

@@ -1,0 +1,42 @@
+// Copies between images, column matrices and the panels that kernels read. Knows layouts in
+// memory; knows nothing of kernels or algorithms.
+#pragma once
+
+#include "problem.hpp"
+
+namespace convpool {
+
+// Element (i, j) stands at data[i*row_stride + j*col_stride].
+template <class T>
+struct Matrix {
+  const T* data;
+  Index row_stride, col_stride;
+
+  const T* at(Index i, Index j) const { return data + i * row_stride + j * col_stride; }
+  Matrix transposed() const { return {data, col_stride, row_stride}; }
+};
+
+// Columns of one group of channels of one image, for the output pixels in the range:
+//
+//                      pixel (oh, ow) = begin .. end
+//                     +-----------------------------+
+//   (ic, kh, kw)      |  x[ic, h.cell(oh, kh),      |
+//        |            |        w.cell(ow, kw)]      |
+//        v taps()     |  or pad_value               |
+//                     +-----------------------------+   rows ld elements apart
+template <class T>
+void write_columns(const Conv2d& p, const T* x, Range pixels, T* cols, Index ld);
+
+// The adjoint: dx[...] += cols[...], padding dropped.
+template <class T>
+void add_columns(const Conv2d& p, const T* cols, Index ld, Range pixels, T* dx);
+
+// Panels of a matrix with `count` columns and `depth` rows, zeros behind the last column:
+//
+//   |0 1 .. width-1|  depth rows   |width .. 2*width-1|  depth rows   ...
+//
+// Rows of a left operand are packed as the columns of its transpose.
+template <class T>
+void pack_panels(const Matrix<T>& matrix, Index depth, Index count, Index width, T* panels);
+
+}  // namespace convpool

@@ -1,0 +1,29 @@
+"""The convolution that NumPy is missing.
+
+Two-dimensional cross-correlation, multi-channel convolution and pooling with padding, stride,
+dilation and groups, forward and backward, on plain arrays.
+
+Modules in other dialects: `convpool.d2l` (the functions of *Dive into Deep Learning*),
+`convpool.nn` (layers with Keras' argument names), `convpool.reference` (the NumPy-only
+specification in float64).
+"""
+
+from convpool import conv, pool
+from convpool._core import __version__
+from convpool.config import get_num_threads, num_threads, set_num_threads, show_config
+from convpool.conv import *
+from convpool.learning import DivergenceError, LearnedKernel, learn_kernel
+from convpool.pool import *
+
+__all__ = [
+    "DivergenceError",
+    "LearnedKernel",
+    "__version__",
+    "get_num_threads",
+    "learn_kernel",
+    "num_threads",
+    "set_num_threads",
+    "show_config",
+]
+__all__ += conv.__all__
+__all__ += pool.__all__
