@@ -1,6 +1,6 @@
 #include "arguments.hpp"
 
-#include <cmath>
+#include <algorithm>
 
 namespace convpool {
 namespace {
@@ -186,7 +186,7 @@ Operand::Operand(const char* name, py::handle object) : name_(name) {
   if (Py_TYPE(object.ptr()) == reinterpret_cast<PyTypeObject*>(api.PyArray_Type_)) return;
   if (py::isinstance(object, py::module_::import("numpy.ma").attr("MaskedArray"))) {
     fail_type(std::string(name) +
-              " is a masked array, whose mask would be ignored; fill it first: x.filled(0)");
+              " is a masked array, whose mask would be ignored; fill it first with .filled()");
   }
 }
 
@@ -201,7 +201,13 @@ py::array Operand::prepared_indices(Layout layout) const {
     fail_type(std::string(name_) + " must be integers, got dtype " +
               py::cast<std::string>(py::str(static_cast<py::object>(array_.dtype()))));
   }
-  return converted(py::dtype::of<Index>(), layout);
+  const py::array indices = converted(py::dtype::of<Index>(), layout);
+  // Unsigned numbers from 2^63 on have become negative, and -1 means "no cell".
+  const Index* values = static_cast<const Index*>(indices.data());
+  if (kind == 'u' && std::any_of(values, values + indices.size(), [](Index i) { return i < 0; })) {
+    throw py::index_error(std::string(name_) + " must be below 2^63");
+  }
+  return indices;
 }
 
 py::array Operand::converted(const py::dtype& dtype, Layout layout) const {

@@ -38,6 +38,12 @@ void check_precision(Object precision) {
   convpool::check_precision(to_word("precision", precision));
 }
 
+// Rounded as numpy.pad would, which fills an array of the type.
+double to_pad_value(Type type, Object object) {
+  const double value = to_number("pad_value", object);
+  return type == Type::float32 ? static_cast<float>(value) : value;
+}
+
 // Calls compute(T()) without the GIL, T being float or double.
 template <class Compute>
 void run(Type type, Compute compute) {
@@ -97,7 +103,7 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
   check_threads(threads);
 
   Geometry geometry = to_geometry(stride, padding, dilation, groups);
-  geometry.pad_value = to_number("pad_value", pad_value);
+  geometry.pad_value = to_pad_value(type, pad_value);
   const Images images = x.images(layout);
   const Conv2d p = make_conv2d(images, weight.shape(), geometry);
   const Plan plan = plan_for(type, p, Operation::forward, algorithm);
@@ -180,7 +186,7 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   check_threads(threads);
 
   Geometry geometry = to_geometry(stride, padding, dilation, groups);
-  geometry.pad_value = to_number("pad_value", pad_value);
+  geometry.pad_value = to_pad_value(type, pad_value);
   const Images images = x.images(layout), dy_images = dy.images(layout);
   const Pair kernel = to_pair("kernel_size", kernel_size);
   const Conv2d p = make_conv2d_for_weight(images, dy_images.channels, kernel, geometry);
@@ -231,7 +237,7 @@ py::object im2col(Object x_object, Object kernel_size, Object stride, Object pad
   check_threads(threads);
 
   Geometry geometry = to_geometry(stride, padding, dilation, py::int_(1));
-  geometry.pad_value = to_number("pad_value", pad_value);
+  geometry.pad_value = to_pad_value(type, pad_value);
   const Images images = x.images(layout);
   const Conv2d p = make_windows(images, to_pair("kernel_size", kernel_size), geometry);
 
@@ -289,7 +295,7 @@ py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Obj
                                to_geometry(stride, padding, dilation, groups));
   const Plan plan = plan_for(type, p, Operation::forward, algorithm);
   return py::make_tuple(plan.name(), plan.instruction_set, py::make_tuple(plan.mr, plan.nr),
-                        plan.scratch_bytes, py::int_(py::float_(2 * p.multiply_adds())),
+                        plan.scratch_bytes, py::int_(py::float_(2.0 * p.batch * p.image_multiply_adds())),
                         py::tuple(py::cast(result_shape(images, p))), plan.reason);
 }
 
@@ -386,7 +392,7 @@ py::object avg_pool2d(Object x_object, Object kernel_size, Object stride, Object
   check_threads(threads);
   PoolArguments arguments(kernel_size, stride, padding, dilation, ceil_mode);
   arguments.count(count_include_pad, divisor_override);
-  arguments.options.pad_value = to_number("pad_value", pad_value);
+  arguments.options.pad_value = to_pad_value(type, pad_value);
   const Images images = x.images(layout);
   const Pool2d p = make_pool2d(images, arguments.kernel, arguments.options);
 

@@ -45,16 +45,14 @@ T* output_of(const Conv2d& p, Index n, Index g, T* y) {
 
 // The columns of a block of pixels: copied, or the image itself where they are the same.
 template <class T>
-Matrix<T> columns_of(const Conv2d& p, const T* x, Range pixels, T* scratch) {
+Matrix<T> columns_of(const Conv2d& p, const Plan& plan, const T* x, Range pixels, T* scratch) {
   if (columns_are_input(p)) return {x + pixels.begin, p.in_plane(), 1};
-  write_columns(p, x, pixels, scratch, pixels.size());
-  return {scratch, pixels.size(), 1};
-}
-
-template <class T>
-LeftOperand<T> left_operand(const Plan& plan, const Matrix<T>& a, Index m, Index k, T* packed) {
-  if (plan.pack_whole) return pack_left(a, m, k, packed);
-  return {a, packed, false};
+  write_columns(p, x, pixels, scratch, plan.columns_ld);
+  for (Index k = 0, tail = round_up(pixels.size(), plan.nr); k < p.taps(); ++k) {
+    std::fill(scratch + k * plan.columns_ld + pixels.size(), scratch + k * plan.columns_ld + tail,
+              T(0));
+  }
+  return {scratch, plan.columns_ld, 1};
 }
 
 template <class T>
@@ -63,17 +61,19 @@ void im2col_forward(const Conv2d& p, const Plan& plan, const T* x, const T* w, c
   const Index m = p.group_out(), k = p.taps();
   const Operands<T> scratch(plan);
   for (Index g = 0; g < p.groups; ++g) {
-    const LeftOperand<T> weights =
-        left_operand(plan, Matrix<T>{w + g * m * k, k, 1}, m, k, scratch.left);
+    const Matrix<T> weights{w + g * m * k, k, 1};
+    const LeftOperand<T> left = plan.left_in_place
+                                    ? LeftOperand<T>{weights, nullptr, true}
+                                    : pack_left(weights, m, k, scratch.left);
     for_each_block(p, plan, [&](Index n, Range pixels) {
       T* block = output_of(p, n, g, y) + pixels.begin;
       for (Index i = 0; bias && i < m; ++i) {
         std::fill_n(block + i * p.pixels(), pixels.size(), bias[g * m + i]);
       }
-      const Matrix<T> cols =
-          columns_of(p, input_of(p, n, g, x), pixels, scratch.columns);
-      gemm(m, pixels.size(), k, weights, cols, block, p.pixels(), bias != nullptr,
-           scratch.right);
+      const Matrix<T> cols = columns_of(p, plan, input_of(p, n, g, x), pixels, scratch.columns);
+      // The kernel reads written columns where they are; an image has no slack behind it.
+      const RightOperand<T> right{cols, scratch.right, !columns_are_input(p)};
+      gemm(m, pixels.size(), k, left, right, block, p.pixels(), bias != nullptr);
     });
   }
 }
@@ -87,18 +87,17 @@ void im2col_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
     std::fill_n(dx + plane * p.in_plane(), p.in_plane(), bias ? bias[plane % p.in_channels] : T(0));
   }
   for (Index g = 0; g < p.groups; ++g) {
-    const LeftOperand<T> weights =
-        left_operand(plan, Matrix<T>{w + g * k * m, 1, m}, m, k, scratch.left);
+    const Matrix<T> weights_transposed{w + g * k * m, 1, m};
+    const LeftOperand<T> left = pack_left(weights_transposed, m, k, scratch.left);
     for_each_block(p, plan, [&](Index n, Range pixels) {
       const Matrix<T> dy_block{output_of(p, n, g, dy) + pixels.begin, p.pixels(), 1};
+      const RightOperand<T> right{dy_block, scratch.right, false};
       T* image = input_of(p, n, g, dx);
       if (columns_are_input(p)) {
-        gemm(m, pixels.size(), k, weights, dy_block, image + pixels.begin,
-             p.in_plane(), true, scratch.right);
+        gemm(m, pixels.size(), k, left, right, image + pixels.begin, p.in_plane(), true);
       } else {
-        gemm(m, pixels.size(), k, weights, dy_block, scratch.columns,
-             pixels.size(), false, scratch.right);
-        add_columns(p, scratch.columns, pixels.size(), pixels, image);
+        gemm(m, pixels.size(), k, left, right, scratch.columns, plan.columns_ld, false);
+        add_columns(p, scratch.columns, plan.columns_ld, pixels, image);
       }
     });
   }
@@ -106,17 +105,16 @@ void im2col_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
 
 template <class T>
 void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const T* x, T* dw) {
-  const Index m = p.group_out(), n_taps = p.taps();
+  const Index m = p.group_out(), taps = p.taps();
   const Operands<T> scratch(plan);
-  std::fill_n(dw, p.out_channels * n_taps, T(0));
+  std::fill_n(dw, p.out_channels * taps, T(0));
   for (Index g = 0; g < p.groups; ++g) {
     for_each_block(p, plan, [&](Index n, Range pixels) {
       const Matrix<T> dy_block{output_of(p, n, g, dy) + pixels.begin, p.pixels(), 1};
       const LeftOperand<T> left = pack_left(dy_block, m, pixels.size(), scratch.left);
-      const Matrix<T> cols =
-          columns_of(p, input_of(p, n, g, x), pixels, scratch.columns);
-      gemm(m, n_taps, pixels.size(), left, cols.transposed(), dw + g * m * n_taps,
-           n_taps, true, scratch.right);
+      const Matrix<T> cols = columns_of(p, plan, input_of(p, n, g, x), pixels, scratch.columns);
+      const RightOperand<T> right{cols.transposed(), scratch.right, false};
+      gemm(m, taps, pixels.size(), left, right, dw + g * m * taps, taps, true);
     });
   }
 }

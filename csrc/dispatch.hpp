@@ -15,15 +15,16 @@ std::vector<std::string> detected_instruction_sets();
 // std::runtime_error if that one is unknown or this CPU lacks it: never a silent substitute.
 const Kernels& active_kernels();
 
+// The kernel for a matrix product with m rows.
 template <class T>
-const GemmKernel<T>& gemm_kernel();
+const GemmKernel<T>& gemm_kernel(std::ptrdiff_t m);
 template <>
-inline const GemmKernel<float>& gemm_kernel() {
-  return active_kernels().f32;
+inline const GemmKernel<float>& gemm_kernel(std::ptrdiff_t m) {
+  return m == 1 ? active_kernels().f32.row : active_kernels().f32.matrix;
 }
 template <>
-inline const GemmKernel<double>& gemm_kernel() {
-  return active_kernels().f64;
+inline const GemmKernel<double>& gemm_kernel(std::ptrdiff_t m) {
+  return m == 1 ? active_kernels().f64.row : active_kernels().f64.matrix;
 }
 
 }  // namespace convpool

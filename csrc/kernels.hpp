@@ -5,33 +5,51 @@
 
 namespace convpool {
 
-// One register tile of a matrix product over packed panels:
+// One register tile of a matrix product, `rows` by `columns`:
 //
-//   c[i*ldc + j]  =  (accumulate ? c[i*ldc + j] : 0)  +  sum over k of a[k*mr + i] * b[k*nr + j]
+//   c[i*ldc + j]  =  (accumulate ? c[i*ldc + j] : 0)
+//                    +  sum over k of  a[i*a_row + k*a_step] * b[k*b_step + j]
 //
-//                      b, one panel      k  |0 1 .. nr-1|nr ..
-//                      of nr columns        v---------------->
-//   a, one panel     +---------------------------------------+
-//   of mr rows       |  the mr x nr products stay in registers
-//   k |0 1 .. mr-1|  |  over the whole sum, then meet c once
+//                       b      j = 0 .. columns-1   contiguous
+//                      k |   |==============|
+//                        v   |==============|  rows b_step apart: nr in a packed panel,
+//        a                   |==============|  the row length in a matrix
+//   i |  k ---->           +------------------+
+//   v  |==========|        |   the sums       |  in registers over the whole k,
+//      |==========|        |                  |  then they meet c once
+//      |==========|        +------------------+
+//   rows a_row apart, columns a_step apart: 1 and mr in a packed panel, the row length and 1 in a
+//   row-major matrix
 //
-// - k >= 1; a and b are read in full: mr*k and nr*k elements, zeros where the matrix ends.
-// - c is written in full; the driver passes a buffer for tiles that overhang the matrix.
-// - a, b and c may have any alignment and must not overlap.
-// - Sums run over k in order, so results do not depend on mr or nr.
+// - k >= 1; c overlaps neither a nor b; each may have any alignment.
+// - `rows` is exact; `columns` is a multiple of the vector length: the driver makes b readable and
+//   passes a buffer for c where they overhang the matrix.
+// - Sums run over k in order, so results do not depend on the tile.
+template <class T>
+using GemmTile = void (*)(std::ptrdiff_t k, const T* a, std::ptrdiff_t a_row,
+                          std::ptrdiff_t a_step, const T* b, std::ptrdiff_t b_step, T* c,
+                          std::ptrdiff_t ldc, bool accumulate);
+
+// A family of tiles, from 1 x lanes to the full mr x nr.
 template <class T>
 struct GemmKernel {
-  std::ptrdiff_t mr, nr;
-  void (*tile)(std::ptrdiff_t k, const T* a, const T* b, T* c, std::ptrdiff_t ldc, bool accumulate);
+  static constexpr int max_rows = 8, max_vectors = 8;
+  static constexpr int max_size = 512;  // mr * nr; sizes the driver's buffer for overhanging tiles
+
+  std::ptrdiff_t mr, nr, lanes;
+  GemmTile<T> tiles[max_rows][max_vectors];  // [rows - 1][columns / lanes - 1]
 };
 
-// No instruction set's tile is larger (mr * nr); it sizes the driver's edge buffer.
-constexpr std::ptrdiff_t max_tile = 512;
+// For matrices, and for one row, whose sums must be spread over more columns to fill the pipeline.
+template <class T>
+struct GemmKernels {
+  GemmKernel<T> matrix, row;
+};
 
 struct Kernels {
   const char* name;
-  GemmKernel<float> f32;
-  GemmKernel<double> f64;
+  GemmKernels<float> f32;
+  GemmKernels<double> f64;
 };
 
 extern const Kernels kernels_base, kernels_avx2, kernels_avx512;

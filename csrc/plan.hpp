@@ -13,11 +13,14 @@ struct Plan {
   const char* reason;
   const char* instruction_set;
   Index mr, nr;  // the register tile; 1 x 1 for plain loops
-  // im2col: output pixels whose columns are in memory at once; direct: unused.
-  Index pixel_block = 0;
-  bool pack_whole = false;  // im2col: the left operand at once, not block by block
-  // Scratch in elements. im2col: the left operand packed, columns, the right operand's block.
+
+  // im2col only: output pixels whose columns are in memory at once, the distance between rows of
+  // columns, and whether the matrix product reads its left operand in place.
+  Index pixel_block = 0, columns_ld = 0;
+  bool left_in_place = false;
+  // im2col only: elements of scratch for the left operand, the columns, the right operand.
   Index left = 0, columns = 0, right = 0;
+
   Index scratch_bytes = 0;
 
   const char* name() const { return algorithm == Algorithm::direct ? "direct" : "im2col"; }

@@ -56,7 +56,8 @@ double padding_sum(const Pool2d& p, const Window& window) {
   if (p.pad_value == 0 || !p.count_include_pad) return 0;
   const Index cells = taps_inside(p.h, window.oh, padded_cells(p.h)).size() *
                       taps_inside(p.w, window.ow, padded_cells(p.w)).size();
-  return p.pad_value * static_cast<double>(cells - window.kh.size() * window.kw.size());
+  const Index padded = cells - window.kh.size() * window.kw.size();
+  return padded == 0 ? 0 : p.pad_value * static_cast<double>(padded);  // inf * 0 would be NaN
 }
 
 // Calls put(value, cell) for every value of y (planes, windows) that has a place in x. All indices

@@ -84,16 +84,18 @@ Axis make_axis(int a, Index in, Index kernel, Index stride, Index dilation,
   if (padding.rule == Padding::Rule::full) axis.pad_before = axis.pad_after = span - 1;
 
   const Index padded = axis.pad_before + in + axis.pad_after;
-  const Index overhang = ceil_mode && padded >= 0 ? stride - 1 : 0;
-  if (padded + overhang < span) {
+  // ONNX and PyTorch: ceil_mode adds a last window if it starts before the end of the input.
+  const Index end = axis.pad_before + in + std::min<Index>(axis.pad_after, 0);
+  const Index whole = padded < span ? 0 : (padded - span) / stride + 1;
+  const Index reach = whole == 0 ? 0 : (whole - 1) * stride + span;
+  const bool overhang = ceil_mode && reach < padded && whole * stride < end;
+  axis.out = whole + overhang;
+  if (axis.out == 0) {
     const std::string taps =
         dilation > 1 ? " (" + str(kernel) + " taps, dilation " + str(dilation) + ")" : "";
     fail("kernel " + std::string(name) + " " + str(span) + taps + " exceeds the padded input " +
          name + " " + str(padded) + " (" + sum_of(axis.pad_before, in, axis.pad_after) + ")");
   }
-  axis.out = (padded + overhang - span) / stride + 1;
-  // ONNX and PyTorch: the last window must start inside the input or its leading padding.
-  if (ceil_mode && (axis.out - 1) * stride >= axis.pad_before + in) --axis.out;
   return axis;
 }
 

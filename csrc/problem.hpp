@@ -90,8 +90,8 @@ struct Conv2d {
   Index pixels() const { return h.out * w.out; }
   Index window() const { return h.kernel * w.kernel; }
   Index taps() const { return group_in() * window(); }  // terms of one sum
-  double multiply_adds() const {
-    return static_cast<double>(batch) * out_channels * pixels() * taps();
+  double image_multiply_adds() const {
+    return static_cast<double>(out_channels) * pixels() * taps();
   }
 };
 

@@ -35,7 +35,7 @@ class Scratch {
  private:
   static constexpr Index line = 64;
   char* next_;
-  char* end_;
+  [[maybe_unused]] char* end_;  // asserted
 };
 
 }  // namespace convpool

@@ -8,8 +8,9 @@ Modules in other dialects: `convpool.d2l` (the functions of *Dive into Deep Lear
 specification in float64).
 """
 
-from convpool import conv, pool
+from convpool import columns, conv, pool
 from convpool._core import __version__
+from convpool.columns import *
 from convpool.config import get_num_threads, num_threads, set_num_threads, show_config
 from convpool.conv import *
 from convpool.learning import DivergenceError, LearnedKernel, learn_kernel
@@ -25,5 +26,6 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+__all__ += columns.__all__
 __all__ += conv.__all__
 __all__ += pool.__all__

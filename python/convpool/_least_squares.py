@@ -35,6 +35,10 @@ class LeastSquares:
         """Return the loss over some of the examples."""
         return replace(self, x=self.x[examples], y=self.y[examples])
 
+    def energy(self) -> float:
+        """Return ``sum(y**2)``."""
+        return _sum_of_squares(self.y)
+
     def loss(self, parameters: list[Array]) -> float:
         """Return the sum of squared errors for ``[weight]`` or ``[weight, bias]``."""
         return _sum_of_squares(self._error(parameters))
@@ -79,7 +83,7 @@ class LeastSquares:
         pixels = int(self.y[:1].size) // self.weight_shape[0]
         if taps > _MOST_EXACT_WEIGHTS:
             squares = replace(self, pad_value=self.pad_value**2)._conv2d(
-                x * x, np.ones((self.groups, c_in, kh, kw)), None
+                x * x, np.ones((self.groups, c_in, kh, kw))
             )
             trace = conv2d_grad_bias(squares, layout=self.layout)
             return (trace + self.with_bias * pixels).reshape(self.groups, 1, 1)
@@ -90,7 +94,7 @@ class LeastSquares:
         for start in range(0, taps, block):
             part = unit[start : start + block]
             stop = start + len(part)
-            planes = self._conv2d(x, np.tile(part, (self.groups, 1, 1, 1)), None)
+            planes = self._conv2d(x, np.tile(part, (self.groups, 1, 1, 1)))
             rows = self._grad_weight(planes, x)
             gram[:, start:stop, :taps] = rows.reshape(self.groups, len(part), taps)
             if self.with_bias:
@@ -99,12 +103,11 @@ class LeastSquares:
         return gram
 
     def _error(self, parameters: list[Array]) -> Array:
-        weight, bias = (*(p.astype(self.x.dtype) for p in parameters), None)[:2]
-        error = self._conv2d(self.x, weight, bias)
+        error = self._conv2d(self.x, *(p.astype(self.x.dtype) for p in parameters))
         error -= self.y
         return error
 
-    def _conv2d(self, x: Array, weight: Array, bias: Array | None) -> Array:
+    def _conv2d(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
         return conv2d(
             x, weight, bias, self.stride, self.padding, self.dilation, self.groups,
             pad_mode=self.pad_mode, pad_value=self.pad_value, layout=self.layout,

@@ -1,4 +1,4 @@
-"""Two-dimensional cross-correlation with channels: forward, gradients, columns, plans.
+"""Two-dimensional cross-correlation with channels: forward, gradients, plans.
 
 This module documents and names the arguments; every rule about them lives in ``csrc/problem.cpp``
 and every loop below it. Arguments are forwarded by position, since keywords would cost more
@@ -17,7 +17,6 @@ from convpool._typing import Algorithm, Array, Layout, Padding, PadMode, Pair, P
 
 __all__ = [
     "Plan",
-    "col2im",
     "conv2d",
     "conv2d_grad_bias",
     "conv2d_grad_input",
@@ -25,7 +24,6 @@ __all__ = [
     "conv2d_output_shape",
     "conv2d_transpose",
     "explain_conv2d",
-    "im2col",
 ]
 
 
@@ -139,7 +137,8 @@ def conv2d_transpose(
 
     Each input cell adds ``weight * x`` to a window of the result. With the same arguments it is
     `conv2d_grad_input` plus a bias; the result's size is
-    ``(size - 1)*stride - padding + (kernel - 1)*dilation + 1 + output_padding``.
+    ``(size - 1)*stride - padding + (kernel - 1)*dilation + 1 + output_padding``, and an axis of size
+    0 stays empty but for its `output_padding`.
 
     Parameters
     ----------
@@ -324,106 +323,6 @@ def conv2d_grad_bias(
     array([40., 40., 40.])
     """
     return _core.conv2d_grad_bias(dy, layout, dtype, threads, out)
-
-
-def im2col(
-    x: ArrayLike,
-    kernel_size: Pair,
-    stride: Pair = 1,
-    padding: Padding = 0,
-    dilation: Pair = 1,
-    *,
-    pad_mode: PadMode = "constant",
-    pad_value: float = 0,
-    layout: Layout = "NCHW",
-    dtype: DTypeLike | None = None,
-    threads: int | None = None,
-    out: Array | None = None,
-) -> Array:
-    """Copy every window of `x` into a column of a matrix.
-
-    Parameters
-    ----------
-    x : array_like, ``(N, C, H, W)`` or ``(C, H, W)``
-    kernel_size : int or ``(kh, kw)``
-    stride, padding, dilation, pad_mode, pad_value, layout, dtype, threads, out
-        See `conv2d`.
-
-    Returns
-    -------
-    ndarray, ``(N, C * kh * kw, H_out * W_out)``, or without N if `x` has none
-        The order of ``torch.nn.functional.unfold``: ``weight.reshape(C_out, -1) @ cols`` is the
-        convolution.
-
-    Raises
-    ------
-    ValueError, TypeError, NotImplementedError
-        As `conv2d`.
-
-    Notes
-    -----
-    Chellapilla, Puri and Simard, "High performance convolutional neural networks for document
-    processing", 2006.
-
-    Examples
-    --------
-    >>> import numpy as np, convpool
-    >>> convpool.im2col(np.arange(9.0).reshape(1, 3, 3), 2)
-    array([[0., 1., 3., 4.],
-           [1., 2., 4., 5.],
-           [3., 4., 6., 7.],
-           [4., 5., 7., 8.]])
-    """
-    return _core.im2col(
-        x, kernel_size, stride, padding, dilation, pad_mode, pad_value, layout, dtype, threads, out
-    )
-
-
-def col2im(
-    cols: ArrayLike,
-    input_shape: Sequence[int],
-    kernel_size: Pair,
-    stride: Pair = 1,
-    padding: Padding = 0,
-    dilation: Pair = 1,
-    *,
-    pad_mode: PadMode = "constant",
-    layout: Layout = "NCHW",
-    dtype: DTypeLike | None = None,
-    threads: int | None = None,
-    out: Array | None = None,
-) -> Array:
-    """Add every column back to the window it came from: the adjoint of `im2col`.
-
-    Parameters
-    ----------
-    cols : array_like, ``(N, C * kh * kw, H_out * W_out)`` or without N
-    input_shape : sequence of int
-        Shape of the images that `im2col` took.
-    kernel_size, stride, padding, dilation, pad_mode, layout, dtype, threads, out
-        As they were in `im2col`.
-
-    Returns
-    -------
-    ndarray of shape `input_shape`
-
-    Raises
-    ------
-    ValueError, TypeError, NotImplementedError
-        As `conv2d`.
-
-    Examples
-    --------
-    How many windows of two cells cover each cell of a row of three:
-
-    >>> import numpy as np, convpool
-    >>> convpool.col2im(np.ones((2, 2)), (1, 1, 3), (1, 2))
-    array([[[1., 2., 1.]]])
-    """
-    return _core.col2im(
-        cols, input_shape, kernel_size, stride, padding, dilation,
-        pad_mode, layout, dtype, threads, out,
-    )  # fmt: skip
 
 
 def conv2d_output_shape(

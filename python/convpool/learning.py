@@ -53,9 +53,9 @@ class DivergenceError(ArithmeticError):
 
     def __str__(self) -> str:
         return (
-            f"learning diverged: with lr={self.lr:.3g} the loss went from {self.losses[0]:.4g} "
-            f"to {self.losses[-1]:.4g} in epoch {self.epoch}; use lr={self.suggested_lr:g} "
-            f'or lr="auto"'
+            f"learning diverges: with lr={self.lr:.3g} the loss went from {self.losses[0]:.4g} "
+            f"to {self.losses[-1]:.4g} by epoch {self.epoch}; use a smaller rate, such as "
+            f"lr={self.suggested_lr:g}"
         )
 
 
@@ -137,21 +137,35 @@ def learn_kernel(
 
     **What "auto" promises.** The loss is quadratic; its Hessian is twice the Gram matrix of the
     windows of `x` (and of a constant 1 for the bias), and L, its largest eigenvalue, is the
-    Lipschitz constant of the gradient. ``"auto"`` takes ``lr = 1/L``. Without momentum no step
-    can then raise the loss, since every ``lr <= 2/L`` has this property (Bottou, Curtis and
+    Lipschitz constant of the gradient. ``"auto"`` takes ``lr = 1/L``. Up to rounding, no step
+    without momentum can then raise the loss, as for every ``lr <= 2/L`` (Bottou, Curtis and
     Nocedal, "Optimization methods for large-scale machine learning", 2018, section 4). With
     momentum the loss may rise on its way, but the iteration converges for every
     ``lr < 2*(1 + momentum)/L`` (Polyak, "Some methods of speeding up the convergence of iteration
     methods", 1964). L is exact up to 256 weights for each output channel; for more it is bounded
     by the trace. With `batch_size`, L bounds every possible batch: no step raises the loss of its
-    own batch and the kernel stays bounded. For mini-batches with momentum nothing is proven;
+    own batch, and the kernel stays bounded. For mini-batches with momentum nothing is proven;
     a run that diverges is still stopped.
 
-    **A photograph.** Neighbouring pixels are so alike that plain descent needs tens of
-    thousands of epochs. Subtract the mean of `x`, which the bias makes up for (it comes out as
-    ``mean * kernel.sum()``), and let momentum do the rest::
+    **A photograph.** Neighbouring pixels are so alike that descent crawls: on a portrait of
+    512 x 600 pixels the Hessian's condition number is 40 000 for a 5x5 kernel, and plain descent
+    takes 200 000 epochs to come within 1e-3 of a blur. Convolutions commute, so the same kernel
+    also leads from the differences of `x` to those of `y`, which are far less alike::
 
-        learn_kernel(photo - photo.mean(), y, 5, lr="auto", momentum=0.98, bias=True, epochs=1000)
+        def corners(image):
+            return np.diff(np.diff(image, axis=0), axis=1)
+
+        learn_kernel(corners(x), corners(y), 5, lr="auto", momentum=0.9, epochs=200)
+
+    The portrait's condition number falls to 10, so that ``momentum=0.5, epochs=40`` is enough for
+    1e-5 in half a second. What is shown here also suits smoother photographs (enlarged ones, say),
+    with condition numbers up to a few hundred; a blurred one needs more of both.
+
+    Differences lose any bias; ``(y - conv2d(x, kernel)).mean()`` finds it again. Where they cannot
+    be taken (with a stride, or padding), subtract the mean of `x` from `x` and from `pad_value`,
+    learn a bias, which comes out larger by ``mean * kernel.sum()``, and let a heavy ball roll for a
+    thousand epochs:
+    ``learn_kernel(x - x.mean(), y, 5, lr="auto", bias=True, momentum=0.985, epochs=1200)``.
 
     Examples
     --------
@@ -195,6 +209,8 @@ def learn_kernel(
             with np.errstate(over="ignore", invalid="ignore"):
                 batch_loss, gradient = batch.loss_and_gradient(parameters)
                 loss = checked(epoch, loss + batch_loss)
+                if not all(np.isfinite(g).all() for g in gradient):
+                    raise _overflow(problem)
                 steps = [momentum * s - rate * g for s, g in zip(steps, gradient, strict=True)]
                 parameters = [p + s for p, s in zip(parameters, steps, strict=True)]
         losses.append(loss)
@@ -253,9 +269,7 @@ def _problem(
     )  # fmt: skip
 
 
-def _check_numbers(
-    lr: float | str, epochs: int, batch_size: int | None, momentum: float
-) -> None:
+def _check_numbers(lr: float | str, epochs: int, batch_size: int | None, momentum: float) -> None:
     if isinstance(lr, str):
         if lr != "auto":
             raise ValueError(f'lr must be a number or "auto", not {lr!r}')
@@ -291,14 +305,18 @@ def _safe_rate(problem: LeastSquares, batch_size: int | None) -> float:
 
 
 def _largest_expected_loss(problem: LeastSquares, parameters: list[Array]) -> float:
-    """Return the larger of the losses at the start and at the zero kernel."""
+    """Return the larger of the first loss and that of a zero kernel."""
     with np.errstate(over="ignore", invalid="ignore"):
-        loss = max(problem.loss(parameters), problem.loss([0 * p for p in parameters]))
+        loss = max(problem.loss(parameters), problem.energy())
     if not np.isfinite(loss):
-        raise ValueError(
-            f"the squared errors overflow {problem.x.dtype}; divide x and y by a common number"
-        )
+        raise _overflow(problem)
     return loss
+
+
+def _overflow(problem: LeastSquares) -> ValueError:
+    return ValueError(
+        f"loss or gradient overflows {problem.x.dtype}; divide x and y by a common number"
+    )
 
 
 def _batches(

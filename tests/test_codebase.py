@@ -1,0 +1,117 @@
+"""The rules that keep the code in shape, checked on the source tree."""
+
+import ast
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from convpool import _core
+
+ROOT = Path(__file__).parent.parent
+CSRC = ROOT / "csrc"
+ISA_FLAGS = dict(
+    re.findall(r'set\(ISA_FLAGS_(\w+)\s+"([^"]*)"\)', (ROOT / "CMakeLists.txt").read_text())
+)
+
+# From the top down: a file may include what stands after it.
+LAYERS = [
+    "bindings",
+    "arguments",
+    "conv2d",
+    "direct",
+    "pool2d",
+    "plan",
+    "gemm",
+    "pack",
+    "scratch",
+    "problem",
+    "dispatch",
+    "kernels",
+]
+
+
+def includes(path: Path) -> list[str]:
+    return re.findall(r'#include "([^"]+)\.\w+"', path.read_text())
+
+
+def sources() -> list[Path]:
+    return sorted(CSRC.glob("*.[ch]pp"))
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: path.name)
+def test_includes_go_one_way(path: Path) -> None:
+    allowed = LAYERS[LAYERS.index(path.stem) :]
+    for name in includes(path):
+        assert name in allowed, f"{path.name} includes {name}.hpp, which stands above it"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: path.name)
+def test_only_the_bindings_know_python(path: Path) -> None:
+    if path.stem not in ("bindings", "arguments"):
+        assert "pybind11" not in path.read_text()
+
+
+def test_instruction_set_files_include_the_contract_alone() -> None:
+    for path in (CSRC / "isa").glob("*.[ci][pn][pc]"):
+        assert set(includes(path)) == {"kernels"}
+        system = set(re.findall(r"#include <([^>]+)>", path.read_text()))
+        assert system <= {"cstddef", "cstdint", "immintrin.h"}
+
+
+def compiles(compiler: str, flags: list[str]) -> bool:
+    command = [compiler, *flags, "-x", "c++", "-fsyntax-only", "-"]
+    return subprocess.run(command, input="", text=True, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("optimisation", ["-O0", "-O2"])
+@pytest.mark.parametrize("isa", sorted(ISA_FLAGS))
+def test_objects_export_one_table_and_leak_nothing(
+    isa: str, optimisation: str, tmp_path: Path
+) -> None:
+    compiler, nm = shutil.which("c++"), shutil.which("nm")
+    if compiler is None or nm is None:
+        pytest.skip("no compiler or no nm")
+    flags = ISA_FLAGS[isa].split()
+    if not compiles(compiler, flags):
+        pytest.skip(f"this compiler does not know {' '.join(flags)}")
+    target = tmp_path / "isa.o"
+    source = CSRC / "isa" / f"{isa}.cpp"
+    command = [compiler, "-std=c++17", optimisation, "-fPIC", *flags, "-ffp-contract=fast"]
+    subprocess.run([*command, f"-I{CSRC}", "-c", str(source), "-o", str(target)], check=True)
+
+    listing = subprocess.run([nm, "-C", str(target)], check=True, capture_output=True, text=True)
+    symbols = [line.split(maxsplit=2) for line in listing.stdout.splitlines()]
+    defined = [(kind, name) for _, kind, name in (s for s in symbols if len(s) == 3)]
+    exported = [name for kind, name in defined if kind.isupper()]
+    assert exported == [f"convpool::kernels_{isa}"]
+    assert not [name for kind, name in defined if kind.lower() in "wvu"], "weak symbols"
+    assert not [name for _, name in defined if "GLOBAL__sub" in name], "static initialisers"
+
+
+def test_every_instruction_set_file_is_built() -> None:
+    files = {path.stem for path in (CSRC / "isa").glob("*.cpp")}
+    assert files == set(ISA_FLAGS)
+    assert set(_core.build_config()["instruction_sets_built"]) <= files
+
+
+def test_the_stub_lists_the_functions_of_the_compiled_module() -> None:
+    stub = ast.parse((ROOT / "python" / "convpool" / "_core.pyi").read_text())
+    stubbed = {node.name for node in stub.body if isinstance(node, ast.FunctionDef)}
+    compiled = {name for name in dir(_core) if not name.startswith("_")}
+    assert stubbed == compiled
+
+
+def test_the_version_stands_in_one_place() -> None:
+    stated = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)
+    assert stated is not None
+    assert _core.__version__ == stated.group(1)
+
+
+def test_files_are_short_enough_to_read() -> None:
+    paths = [p for folder in ("csrc", "python", "tests", "benchmarks") for p in
+             (ROOT / folder).rglob("*") if p.suffix in {".py", ".cpp", ".hpp", ".inc"}]
+    too_long = {str(p): n for p in paths if (n := len(p.read_text().splitlines())) > 500}
+    assert not too_long

@@ -1,0 +1,261 @@
+"""Gradients and the transposed convolution: exact on whole numbers, adjoints, differences."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import convpool
+from cases import CONV_CASES, Case, integers, normal
+from convpool import reference
+from convpool._typing import Array
+
+every_algorithm = pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col"])
+every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+every_case = pytest.mark.parametrize("case", CONV_CASES, ids=str)
+
+
+def operands(case: Case, dtype: Any) -> tuple[Array, Array, Array]:
+    """Whole numbers for `x`, `weight` and `dy`."""
+    y_shape = convpool.conv2d_output_shape(case.x_shape, case.weight_shape, **case.geometry)
+    return (
+        integers(case.x_shape, dtype),
+        integers(case.weight_shape, dtype, seed=1),
+        integers(y_shape, dtype, seed=2),
+    )
+
+
+@every_algorithm
+@every_dtype
+@every_case
+def test_whole_numbers_are_exact(case: Case, dtype: Any, algorithm: Any) -> None:
+    x, w, dy = operands(case, dtype)
+    kernel = w.shape[2:]
+    dx = convpool.conv2d_grad_input(dy, w, x.shape, **case.geometry, algorithm=algorithm)
+    dw = convpool.conv2d_grad_weight(dy, x, kernel, **case.geometry, algorithm=algorithm)
+    assert dx.dtype == dw.dtype == dtype
+    assert_array_equal(dx, reference.conv2d_grad_input(dy, w, x.shape, **case.geometry))
+    assert_array_equal(dw, reference.conv2d_grad_weight(dy, x, kernel, **case.geometry))
+
+
+@every_case
+def test_bias_gradient(case: Case) -> None:
+    _, _, dy = operands(case, np.float32)
+    db = convpool.conv2d_grad_bias(dy)
+    assert db.dtype == np.float32
+    assert_array_equal(db, reference.conv2d_grad_bias(dy))
+
+
+@every_case
+def test_gradients_are_adjoint_to_the_forward_map(case: Case) -> None:
+    x, w, dy = operands(case, np.float64)
+    y = convpool.conv2d(x, w, **case.geometry)
+    dx = convpool.conv2d_grad_input(dy, w, x.shape, **case.geometry)
+    dw = convpool.conv2d_grad_weight(dy, x, w.shape[2:], **case.geometry)
+    assert (y * dy).sum() == (x * dx).sum() == (w * dw).sum()
+
+
+@every_algorithm
+@pytest.mark.parametrize("padding", [1, ((1, 2), (0, 3)), "same", "full", ((-1, 2), (1, -1))])
+def test_weight_gradient_sees_the_pad_value(padding: Any, algorithm: Any) -> None:
+    x, w = integers((2, 2, 5, 6)), integers((3, 2, 3, 3), seed=1)
+    kwargs: Any = {"stride": 2, "padding": padding, "pad_value": 4}
+    y = convpool.conv2d(x, w, **kwargs)
+    dy = integers(y.shape, seed=2)
+    dw = convpool.conv2d_grad_weight(dy, x, 3, **kwargs, algorithm=algorithm)
+    assert_array_equal(dw, reference.conv2d_grad_weight(dy, x, 3, **kwargs))
+    assert (dw * w).sum() == (y * dy).sum()
+    dx = convpool.conv2d_grad_input(dy, w, x.shape, **kwargs, algorithm=algorithm)
+    kwargs["pad_value"] = 0
+    assert_array_equal(dx, reference.conv2d_grad_input(dy, w, x.shape, 2, padding))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("everything", (2, 4, 6, 5), (6, 2, 2, 3), (2, 1), ((1, 0), (2, 1)), (1, 2), 2),
+        Case("depthwise", (1, 3, 5, 5), (6, 1, 3, 3), 2, "same", 1, 3),
+        Case("cropped", (1, 2, 6, 6), (2, 2, 3, 2), 1, -1),
+    ],
+    ids=str,
+)
+def test_finite_differences(case: Case) -> None:
+    x, w = normal(case.x_shape, np.float64), normal(case.weight_shape, np.float64, seed=1)
+    bias = normal(w.shape[:1], np.float64, seed=2)
+    dy = normal(convpool.conv2d(x, w, bias, **case.geometry).shape, np.float64, seed=3)
+
+    def loss() -> float:
+        return float((convpool.conv2d(x, w, bias, **case.geometry) * dy).sum())
+
+    def differences(variable: Array) -> Array:
+        slope = np.empty_like(variable)
+        for place in np.ndindex(variable.shape):
+            kept = variable[place]
+            variable[place] = kept + 0.5
+            above = loss()
+            variable[place] = kept - 0.5
+            slope[place] = above - loss()
+            variable[place] = kept
+        return slope
+
+    # The loss is linear in each number, so that a difference over 1 has rounding errors only.
+    close: Any = {"rtol": 1e-10, "atol": 1e-11}
+    dx = convpool.conv2d_grad_input(dy, w, x.shape, **case.geometry)
+    assert_allclose(dx, differences(x), **close)
+    dw = convpool.conv2d_grad_weight(dy, x, w.shape[2:], **case.geometry)
+    assert_allclose(dw, differences(w), **close)
+    assert_allclose(convpool.conv2d_grad_bias(dy), differences(bias), **close)
+
+
+@every_algorithm
+def test_rounding(algorithm: Any) -> None:
+    x, w = normal((3, 20, 31, 30)), normal((40, 20, 3, 3), seed=1)
+    dy = normal((3, 40, 29, 28), seed=2)
+    # As in test_conv2d.py: eps * sqrt(terms) / 2 times the sum of the terms' sizes.
+    half_eps = np.finfo(np.float32).eps / 2
+    dx = convpool.conv2d_grad_input(dy, w, x.shape, algorithm=algorithm)
+    error = np.abs(dx - reference.conv2d_grad_input(dy, w, x.shape))
+    scale = reference.conv2d_grad_input(np.abs(dy), np.abs(w), x.shape)
+    assert np.all(error <= half_eps * np.sqrt(40 * 9) * scale)
+    dw = convpool.conv2d_grad_weight(dy, x, 3, algorithm=algorithm)
+    error = np.abs(dw - reference.conv2d_grad_weight(dy, x, 3))
+    scale = reference.conv2d_grad_weight(np.abs(dy), np.abs(x), 3)
+    assert np.all(error <= half_eps * np.sqrt(3 * 29 * 28) * scale)
+
+
+def test_a_bias_gradient_of_many_cells_keeps_its_digits() -> None:
+    dy = np.full((1, 1, 1000, 1000), 0.1, np.float32)
+    assert_allclose(convpool.conv2d_grad_bias(dy), 1e6 * np.float64(np.float32(0.1)), rtol=1e-7)
+
+
+@every_algorithm
+def test_rows_that_no_window_reached_have_no_gradient(algorithm: Any) -> None:
+    dx = convpool.conv2d_grad_input(
+        np.ones((1, 2, 2)), np.ones((1, 1, 3, 3)), (1, 6, 6), stride=2, algorithm=algorithm
+    )
+    assert dx.shape == (1, 6, 6)
+    assert not dx[:, 5].any()
+    assert not dx[:, :, 5].any()
+    assert dx[:, :5, :5].all()
+
+
+@every_algorithm
+def test_padding_larger_than_the_kernel(algorithm: Any) -> None:
+    dy = np.ones(convpool.conv2d_output_shape((1, 5, 5), (1, 1, 3, 3), padding=4))
+    dx = convpool.conv2d_grad_input(
+        dy, np.ones((1, 1, 3, 3)), (1, 5, 5), padding=4, algorithm=algorithm
+    )
+    assert dx.sum() == 225
+
+
+@every_algorithm
+def test_no_images_have_zero_weight_gradients(algorithm: Any) -> None:
+    dy, x = np.ones((0, 3, 3, 3)), np.ones((0, 2, 5, 5))
+    assert_array_equal(
+        convpool.conv2d_grad_weight(dy, x, 3, algorithm=algorithm), np.zeros((3, 2, 3, 3))
+    )
+    assert_array_equal(convpool.conv2d_grad_bias(dy), np.zeros(3))
+
+
+@every_algorithm
+def test_an_infinite_gradient_meets_the_padding(algorithm: Any) -> None:
+    dy = np.zeros((1, 3, 3))
+    dy[0, 0, 0] = np.inf
+    dw = convpool.conv2d_grad_weight(dy, np.ones((1, 3, 3)), 3, padding=1, algorithm=algorithm)
+    expected = np.full((3, 3), np.nan)
+    expected[1:, 1:] = np.inf
+    assert_array_equal(dw[0, 0], expected)
+
+
+@every_algorithm
+def test_gradients_in_nhwc(algorithm: Any) -> None:
+    x, w, dy = normal((2, 4, 7, 6)), normal((6, 2, 3, 3), seed=1), normal((2, 6, 4, 3), seed=2)
+    kwargs: Any = {"stride": 2, "padding": 1, "groups": 2, "algorithm": algorithm}
+    dx = convpool.conv2d_grad_input(dy, w, x.shape, **kwargs)
+    dw = convpool.conv2d_grad_weight(dy, x, 3, **kwargs)
+    x, dy = x.transpose(0, 2, 3, 1), dy.transpose(0, 2, 3, 1)
+    kwargs["layout"] = "NHWC"
+    last = convpool.conv2d_grad_input(dy, w, x.shape, **kwargs)
+    assert_array_equal(last, dx.transpose(0, 2, 3, 1))
+    assert_array_equal(convpool.conv2d_grad_weight(dy, x, 3, **kwargs), dw)
+    db = convpool.conv2d_grad_bias(dy, layout="NHWC")
+    assert_array_equal(db, convpool.conv2d_grad_bias(dy.transpose(0, 3, 1, 2)))
+
+
+# The transposed convolution
+
+
+@every_algorithm
+@every_dtype
+@pytest.mark.parametrize("case", [case for case in CONV_CASES if min(case.x_shape) > 0], ids=str)
+def test_transpose(case: Case, dtype: Any, algorithm: Any) -> None:
+    _, w, dy = operands(case, dtype)
+    geometry = case.geometry
+    bias = integers((w.shape[1] * case.groups,), dtype, seed=3)
+    y = convpool.conv2d_transpose(dy, w, bias, **geometry, algorithm=algorithm)
+    assert y.dtype == dtype
+    assert_array_equal(y, reference.conv2d_transpose(dy, w, bias, **geometry))
+    plain = convpool.conv2d_transpose(dy, w, **geometry, algorithm=algorithm)
+    assert_array_equal(plain, reference.conv2d_transpose(dy, w, **geometry))
+
+
+@every_algorithm
+@pytest.mark.parametrize(
+    ("stride", "dilation", "output_padding", "padding"),
+    [
+        (2, 1, 1, 0),
+        ((3, 2), 1, (2, 1), 1),
+        (1, 3, 2, ((1, 0), (2, 1))),
+        ((4, 1), (1, 3), (3, 2), (1, 2)),
+        (2, 1, (0, 1), "valid"),
+    ],
+)
+def test_output_padding(
+    stride: Any, dilation: Any, output_padding: Any, padding: Any, algorithm: Any
+) -> None:
+    x, w = integers((2, 4, 4, 5)), integers((4, 3, 3, 2), seed=1)
+    kwargs: Any = {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "output_padding": output_padding,
+        "groups": 2,
+    }
+    y = convpool.conv2d_transpose(x, w, **kwargs, algorithm=algorithm)
+    assert_array_equal(y, reference.conv2d_transpose(x, w, **kwargs))
+
+
+@pytest.mark.parametrize("padding", ["same", "same_lower"])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_same_multiplies_the_size_by_the_stride(padding: Any, kernel: int, stride: int) -> None:
+    x, w = integers((1, 2, 3, 4)), integers((2, 1, kernel, kernel), seed=1)
+    y = convpool.conv2d_transpose(x, w, stride=stride, padding=padding)
+    assert y.shape == (1, 1, 3 * stride, 4 * stride)
+    assert_array_equal(y, reference.conv2d_transpose(x, w, stride=stride, padding=padding))
+
+
+def test_full_crops_the_result_of_the_transpose() -> None:
+    x, w = integers((1, 2, 6, 7)), integers((2, 3, 3, 2), seed=1)
+    y = convpool.conv2d_transpose(x, w, padding="full")
+    assert y.shape == (1, 3, 4, 6)
+    assert_array_equal(y, reference.conv2d_transpose(x, w, padding="full"))
+
+
+def test_transpose_is_the_gradient_of_the_input() -> None:
+    dy, w = normal((2, 6, 5, 4)), normal((6, 2, 3, 3), seed=1)
+    kwargs: Any = {"stride": 2, "padding": 1, "groups": 2}
+    dx = convpool.conv2d_grad_input(dy, w, (2, 4, 10, 8), **kwargs)
+    y = convpool.conv2d_transpose(dy, w, **kwargs, output_padding=1)
+    assert_array_equal(y, dx)
+
+
+def test_transpose_in_nhwc() -> None:
+    x, w = integers((2, 4, 5, 3)), integers((4, 3, 3, 3), seed=1)
+    bias = integers((3,), seed=2)
+    y = convpool.conv2d_transpose(x, w, bias, stride=2, padding=1)
+    last = convpool.conv2d_transpose(
+        x.transpose(0, 2, 3, 1), w, bias, stride=2, padding=1, layout="NHWC"
+    )
+    assert_array_equal(last, y.transpose(0, 2, 3, 1))
