@@ -111,7 +111,11 @@ def test_the_version_stands_in_one_place() -> None:
 
 
 def test_files_are_short_enough_to_read() -> None:
-    paths = [p for folder in ("csrc", "python", "tests", "benchmarks") for p in
-             (ROOT / folder).rglob("*") if p.suffix in {".py", ".cpp", ".hpp", ".inc"}]
+    paths = [
+        p
+        for folder in ("csrc", "python", "tests", "benchmarks")
+        for p in (ROOT / folder).rglob("*")
+        if p.suffix in {".py", ".cpp", ".hpp", ".inc"}
+    ]
     too_long = {str(p): n for p in paths if (n := len(p.read_text().splitlines())) > 500}
     assert not too_long

@@ -5,7 +5,7 @@ from typing import Literal, overload
 
 from numpy.typing import ArrayLike, DTypeLike
 
-from convpool._typing import Array, Pair, Padding
+from convpool._typing import Array, Padding, Pair
 
 __version__: str
 

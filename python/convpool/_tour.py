@@ -83,7 +83,8 @@ def _photograph(picture: ModuleType, image: str | None, output: str, quick: bool
     try:
         name, photograph = picture.read_photograph(image)
     except (OSError, SyntaxError, ValueError) as error:
-        raise TourError(f"cannot read {image}: {error}") from None
+        source = image or "the sample photograph"
+        raise TourError(f"cannot read {source}: {error}") from None
     if quick:
         photograph = avg_pool2d(photograph[np.newaxis], 2)[0]
     if min(photograph.shape) < SMALLEST_SIDE:
@@ -92,12 +93,9 @@ def _photograph(picture: ModuleType, image: str | None, output: str, quick: bool
     vertical = _filter(photograph, np.array([[1.0, -1.0]]))
     horizontal = _filter(photograph, np.array([[1.0], [-1.0]]))
     sobel = np.hypot(_filter(photograph, SOBEL), _filter(photograph, SOBEL.T))
-    strength = [float(np.abs(edges).mean()) for edges in (vertical, horizontal, sobel)]
-    print(
-        "  mean edge strength: {:.4f} vertical, {:.4f} horizontal, {:.4f} Sobel".format(*strength)
-    )
-
-    print("  kernels of 5 x 5, learned from the photograph before and after:")
+    strength = [f"{np.abs(edges).mean():.3f}" for edges in (vertical, horizontal, sobel)]
+    print("  edges, mean strength: [[1, -1]] {}, its transpose {}, Sobel {}".format(*strength))
+    print("  kernels of 5 x 5, learned from the photograph before and after filtering:")
     results = {}
     for title, true in HIDDEN.items():
         results[title] = learned, losses = _learn(title, photograph, true)
@@ -135,7 +133,9 @@ def _learn(title: str, photograph: Array, true: Array) -> tuple[Array, Array]:
 
     x, y = (np.diff(np.diff(a, axis=0), axis=1) for a in (photograph, _filter(photograph, true)))
     start = time.perf_counter()
-    learned = learn_kernel(x, y, 5, lr="auto", momentum=MOMENTUM, epochs=EPOCHS, seed=0, callback=show)
+    learned = learn_kernel(
+        x, y, 5, lr="auto", momentum=MOMENTUM, epochs=EPOCHS, seed=0, callback=show
+    )
     seconds = time.perf_counter() - start
     error = np.abs(learned.kernel - true).max()
     hint = "" if error < 1e-3 else " (too smooth or too plain a photograph)"

@@ -7,7 +7,6 @@ than a small convolution.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -137,8 +136,8 @@ def conv2d_transpose(
 
     Each input cell adds ``weight * x`` to a window of the result. With the same arguments it is
     `conv2d_grad_input` plus a bias; the result's size is
-    ``(size - 1)*stride - padding + (kernel - 1)*dilation + 1 + output_padding``, and an axis of size
-    0 stays empty but for its `output_padding`.
+    ``(size - 1)*stride - padding + (kernel - 1)*dilation + 1 + output_padding``; an axis of size 0
+    stays empty but for its `output_padding`.
 
     Parameters
     ----------
@@ -427,8 +426,9 @@ def explain_conv2d(
     >>> plan.algorithm, plan.flops
     ('im2col', 231211008)
     """
-    fields = _core.explain_conv2d(
-        x_shape, weight_shape, stride, padding, dilation, groups,
-        layout, dtype, precision, algorithm, threads,
+    return Plan(
+        *_core.explain_conv2d(
+            x_shape, weight_shape, stride, padding, dilation, groups,
+            layout, dtype, precision, algorithm, threads,
+        )
     )  # fmt: skip
-    return Plan(*cast("tuple[str, str, tuple[int, int], int, int, tuple[int, ...], str]", fields))
