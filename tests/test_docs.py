@@ -14,7 +14,7 @@ README = Path(__file__).parents[1] / "README.md"
 MODULES = [
     name
     for _, name, _ in pkgutil.walk_packages(convpool.__path__, "convpool.")
-    if not name.endswith(("._core", ".__main__"))
+    if not name.rpartition(".")[2].startswith("_")
 ]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
