@@ -1,11 +1,9 @@
 #include "arguments.hpp"
 
-#include <algorithm>
+#include <vector>
 
 namespace convpool {
 namespace {
-
-std::string shown(py::handle object) { return py::cast<std::string>(py::repr(object)); }
 
 [[noreturn]] void fail_type(const std::string& message) { throw py::type_error(message); }
 
@@ -22,61 +20,9 @@ std::vector<py::object> items(py::handle object) {
   return all;
 }
 
-// float32 and float64 pass; other numbers are for later, everything else is a mistake.
-Type float_type(const std::string& name, const py::dtype& dtype) {
-  const char kind = dtype.kind();
-  if (kind == 'f' && dtype.itemsize() == 4) return Type::float32;
-  if (kind == 'f' && dtype.itemsize() == 8) return Type::float64;
-  const std::string text = py::cast<std::string>(py::str(static_cast<py::object>(dtype)));
-  if (std::string("biufc").find(kind) != std::string::npos) {
-    throw Unsupported(name + ": dtype " + text +
-                      " is not implemented yet; convert to float32 or float64");
-  }
-  fail_type(name + " must be numeric, got dtype " + text);
-}
-
-py::dtype dtype_of(Type type) {
-  if (type == Type::int64) return py::dtype::of<Index>();
-  return type == Type::float32 ? py::dtype::of<float>() : py::dtype::of<double>();
-}
-
-// Axes of an NHWC array in the order of NCHW, or back; also for arrays without a batch.
-py::array with_axes(const py::array& array, bool channels_first) {
-  const Index last = array.ndim() - 1, rows = last - 2;
-  py::list order;
-  for (Index axis = 0; axis < rows; ++axis) order.append(axis);
-  const Pair spatial = channels_first ? Pair{rows, rows + 1} : Pair{rows + 1, rows + 2};
-  if (channels_first) order.append(last);
-  for (Index axis : spatial) order.append(axis);
-  if (!channels_first) order.append(rows);
-  return array.attr("transpose")(order);
-}
-
-constexpr int ready = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ |
-                      py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-
-bool is_ready(const py::array& array, const py::dtype& dtype) {
-  return (array.flags() & ready) == ready && array.dtype().is(dtype);
-}
-
-bool overlap(const py::array& a, const py::array& b) {
-  // Both ends of the memory between the first and last element, for strides of any sign.
-  const auto bounds = [](const py::array& array) {
-    const char* low = static_cast<const char*>(array.data());
-    const char* high = low + array.itemsize();
-    for (Index axis = 0; axis < array.ndim(); ++axis) {
-      if (array.shape(axis) == 0) return std::pair{low, low};
-      const Index span = (array.shape(axis) - 1) * array.strides(axis);
-      (span < 0 ? low : high) += span;
-    }
-    return std::pair{low, high};
-  };
-  const auto [a_low, a_high] = bounds(a);
-  const auto [b_low, b_high] = bounds(b);
-  return a_low < b_high && b_low < a_high;
-}
-
 }  // namespace
+
+std::string shown(py::handle object) { return py::cast<std::string>(py::repr(object)); }
 
 Index to_index(const char* name, py::handle object) {
   const py::object number = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
@@ -175,92 +121,5 @@ Padding to_padding(py::handle object) {
 }
 
 Layout to_layout(py::handle object) { return parse_layout(to_word("layout", object)); }
-
-Operand::Operand(const char* name, py::handle object) : name_(name) {
-  if (!py::isinstance<py::array>(object)) {
-    array_ = py::module_::import("numpy").attr("asarray")(object);
-    return;
-  }
-  array_ = py::reinterpret_borrow<py::array>(object);
-  const auto& api = py::detail::npy_api::get();
-  if (Py_TYPE(object.ptr()) == reinterpret_cast<PyTypeObject*>(api.PyArray_Type_)) return;
-  if (py::isinstance(object, py::module_::import("numpy.ma").attr("MaskedArray"))) {
-    fail_type(std::string(name) +
-              " is a masked array, whose mask would be ignored; fill it first with .filled()");
-  }
-}
-
-py::array Operand::prepared(Type type, Layout layout) const {
-  float_type(name_, array_.dtype());
-  return converted(dtype_of(type), layout);
-}
-
-py::array Operand::prepared_indices(Layout layout) const {
-  const char kind = array_.dtype().kind();
-  if (kind != 'i' && kind != 'u') {
-    fail_type(std::string(name_) + " must be integers, got dtype " +
-              py::cast<std::string>(py::str(static_cast<py::object>(array_.dtype()))));
-  }
-  const py::array indices = converted(py::dtype::of<Index>(), layout);
-  // Unsigned numbers from 2^63 on have become negative, and -1 means "no cell".
-  const Index* values = static_cast<const Index*>(indices.data());
-  if (kind == 'u' && std::any_of(values, values + indices.size(), [](Index i) { return i < 0; })) {
-    throw py::index_error(std::string(name_) + " must be below 2^63");
-  }
-  return indices;
-}
-
-py::array Operand::converted(const py::dtype& dtype, Layout layout) const {
-  const bool move_axes = layout == Layout::nhwc && array_.ndim() >= 3;
-  const py::array view = move_axes ? with_axes(array_, true) : array_;
-  if (is_ready(view, dtype)) return view;
-  const auto& api = py::detail::npy_api::get();
-  PyObject* made = api.PyArray_FromAny_(view.ptr(), py::dtype(dtype).release().ptr(), 0, 0,
-                                        ready | py::detail::npy_api::NPY_ARRAY_FORCECAST_, nullptr);
-  if (!made) throw py::error_already_set();
-  return py::reinterpret_steal<py::array>(made);
-}
-
-Type parse_type(py::handle dtype) {
-  const py::object parsed = py::module_::import("numpy").attr("dtype")(dtype);
-  return float_type("dtype", py::reinterpret_borrow<py::dtype>(parsed));
-}
-
-Type common_type(std::initializer_list<const Operand*> operands, py::handle dtype) {
-  Type widest = Type::float32;
-  for (const Operand* operand : operands) {
-    if (operand && float_type(operand->name(), operand->array().dtype()) == Type::float64) {
-      widest = Type::float64;
-    }
-  }
-  return dtype.is_none() ? widest : parse_type(dtype);
-}
-
-Result::Result(const Shape& shape, Layout layout, Type type, py::handle out,
-               std::initializer_list<const py::array*> operands) {
-  const py::dtype dtype = dtype_of(type);
-  if (out.is_none()) {
-    returned_ = py::array(dtype, shape);
-  } else {
-    if (!py::isinstance<py::array>(out)) fail_type("out must be an ndarray, got " + shown(out));
-    returned_ = py::reinterpret_borrow<py::array>(out);
-    if (!returned_.dtype().equal(dtype)) {
-      fail_type("out must have dtype " + shown(dtype) + ", got " + shown(returned_.dtype()));
-    }
-    check_shape("out", {returned_.shape(), returned_.shape() + returned_.ndim()}, shape);
-    if (!returned_.writeable()) throw py::value_error("out is read-only");
-  }
-  const bool move_axes = layout == Layout::nhwc && shape.size() >= 3;
-  target_ = move_axes ? with_axes(returned_, true) : returned_;
-  bool direct = is_ready(target_, dtype);
-  for (const py::array* operand : operands) direct = direct && !overlap(target_, *operand);
-  written_ = direct ? target_
-                    : py::array(dtype, Shape{target_.shape(), target_.shape() + target_.ndim()});
-}
-
-py::object Result::finish() {
-  if (!written_.is(target_)) py::module_::import("numpy").attr("copyto")(target_, written_);
-  return returned_;
-}
 
 }  // namespace convpool

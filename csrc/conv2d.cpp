@@ -2,6 +2,7 @@
 
 #include "direct.hpp"
 #include "gemm.hpp"
+#include "numeric.hpp"
 #include "scratch.hpp"
 
 namespace convpool {
@@ -45,8 +46,9 @@ T* output_of(const Conv2d& p, Index n, Index g, T* y) {
 
 // The columns of a block of pixels: copied, or the image itself where they are the same.
 template <class T>
-Matrix<T> columns_of(const Conv2d& p, const Plan& plan, const T* x, Range pixels, T* scratch) {
-  if (columns_are_input(p)) return {x + pixels.begin, p.in_plane(), 1};
+Matrix<T> columns_of(const Conv2d& p, const Plan& plan, const View<T>& x, Range pixels,
+                     T* scratch) {
+  if (columns_are_input(p)) return {x.data + pixels.begin * x.w, x.c, x.w};
   write_columns(p, x, pixels, scratch, plan.columns_ld);
   for (Index k = 0, tail = round_up(pixels.size(), plan.nr); k < p.taps(); ++k) {
     std::fill(scratch + k * plan.columns_ld + pixels.size(), scratch + k * plan.columns_ld + tail,
@@ -56,7 +58,7 @@ Matrix<T> columns_of(const Conv2d& p, const Plan& plan, const T* x, Range pixels
 }
 
 template <class T>
-void im2col_forward(const Conv2d& p, const Plan& plan, const T* x, const T* w, const T* bias,
+void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T* w, const T* bias,
                     T* y) {
   const Index m = p.group_out(), k = p.taps();
   const Operands<T> scratch(plan);
@@ -70,7 +72,7 @@ void im2col_forward(const Conv2d& p, const Plan& plan, const T* x, const T* w, c
       for (Index i = 0; bias && i < m; ++i) {
         std::fill_n(block + i * p.pixels(), pixels.size(), bias[g * m + i]);
       }
-      const Matrix<T> cols = columns_of(p, plan, input_of(p, n, g, x), pixels, scratch.columns);
+      const Matrix<T> cols = columns_of(p, plan, x.from(n, g * p.group_in()), pixels, scratch.columns);
       // The kernel reads written columns where they are; an image has no slack behind it.
       const RightOperand<T> right{cols, scratch.right, !columns_are_input(p)};
       gemm(m, pixels.size(), k, left, right, block, p.pixels(), bias != nullptr);
@@ -104,7 +106,8 @@ void im2col_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
 }
 
 template <class T>
-void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const T* x, T* dw) {
+void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x,
+                        T* dw) {
   const Index m = p.group_out(), taps = p.taps();
   const Operands<T> scratch(plan);
   std::fill_n(dw, p.out_channels * taps, T(0));
@@ -112,7 +115,7 @@ void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const T*
     for_each_block(p, plan, [&](Index n, Range pixels) {
       const Matrix<T> dy_block{output_of(p, n, g, dy) + pixels.begin, p.pixels(), 1};
       const LeftOperand<T> left = pack_left(dy_block, m, pixels.size(), scratch.left);
-      const Matrix<T> cols = columns_of(p, plan, input_of(p, n, g, x), pixels, scratch.columns);
+      const Matrix<T> cols = columns_of(p, plan, x.from(n, g * p.group_in()), pixels, scratch.columns);
       const RightOperand<T> right{cols.transposed(), scratch.right, false};
       gemm(m, taps, pixels.size(), left, right, dw + g * m * taps, taps, true);
     });
@@ -122,7 +125,7 @@ void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const T*
 }  // namespace
 
 template <class T>
-void conv2d_forward(const Conv2d& p, const Plan& plan, const T* x, const T* w, const T* bias,
+void conv2d_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T* w, const T* bias,
                     T* y) {
   const bool direct = plan.algorithm == Algorithm::direct;
   direct ? direct_forward(p, x, w, bias, y) : im2col_forward(p, plan, x, w, bias, y);
@@ -136,7 +139,8 @@ void conv2d_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
 }
 
 template <class T>
-void conv2d_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const T* x, T* dw) {
+void conv2d_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x,
+                        T* dw) {
   const bool direct = plan.algorithm == Algorithm::direct;
   direct ? direct_grad_weight(p, dy, x, dw) : im2col_grad_weight(p, plan, dy, x, dw);
 }
@@ -144,7 +148,7 @@ void conv2d_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const T*
 template <class T>
 void conv2d_grad_bias(Index batch, Index channels, Index pixels, const T* dy, T* db) {
   for (Index c = 0; c < channels; ++c) {
-    double sum = 0;
+    SumOf<T> sum = 0;
     for (Index n = 0; n < batch; ++n) {
       const T* plane = dy + (n * channels + c) * pixels;
       for (Index i = 0; i < pixels; ++i) sum += plane[i];
@@ -154,9 +158,9 @@ void conv2d_grad_bias(Index batch, Index channels, Index pixels, const T* dy, T*
 }
 
 template <class T>
-void im2col(const Conv2d& p, const T* x, T* cols) {
+void im2col(const Conv2d& p, const View<T>& x, T* cols) {
   for (Index n = 0; n < p.batch; ++n) {
-    write_columns(p, input_of(p, n, 0, x), Range{0, p.pixels()}, cols, p.pixels());
+    write_columns(p, x.from(n, 0), Range{0, p.pixels()}, cols, p.pixels());
     cols += p.taps() * p.pixels();
   }
 }
@@ -170,15 +174,20 @@ void col2im(const Conv2d& p, const T* cols, T* x) {
   }
 }
 
-#define INSTANTIATE(T)                                                                          \
-  template void conv2d_forward(const Conv2d&, const Plan&, const T*, const T*, const T*, T*);    \
-  template void conv2d_grad_input(const Conv2d&, const Plan&, const T*, const T*, const T*, T*); \
-  template void conv2d_grad_weight(const Conv2d&, const Plan&, const T*, const T*, T*);          \
-  template void conv2d_grad_bias(Index, Index, Index, const T*, T*);                             \
-  template void im2col(const Conv2d&, const T*, T*);                                             \
+#define INSTANTIATE(T)                                                                           \
+  template void conv2d_forward(const Conv2d&, const Plan&, const View<T>&, const T*, const T*,    \
+                               T*);                                                               \
+  template void conv2d_grad_input(const Conv2d&, const Plan&, const T*, const T*, const T*, T*);  \
+  template void conv2d_grad_weight(const Conv2d&, const Plan&, const T*, const View<T>&, T*);     \
+  template void conv2d_grad_bias(Index, Index, Index, const T*, T*);                              \
   template void col2im(const Conv2d&, const T*, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)
+INSTANTIATE(std::uint64_t)
+#undef INSTANTIATE
+
+#define INSTANTIATE(T) template void im2col(const Conv2d&, const View<T>&, T*);
+FOR_EACH_TYPE(INSTANTIATE)
 #undef INSTANTIATE
 
 }  // namespace convpool

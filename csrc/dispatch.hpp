@@ -26,5 +26,9 @@ template <>
 inline const GemmKernel<double>& gemm_kernel(std::ptrdiff_t m) {
   return m == 1 ? active_kernels().f64.row : active_kernels().f64.matrix;
 }
+template <>
+inline const GemmKernel<std::uint64_t>& gemm_kernel(std::ptrdiff_t m) {
+  return m == 1 ? active_kernels().u64.row : active_kernels().u64.matrix;
+}
 
 }  // namespace convpool

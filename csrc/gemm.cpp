@@ -106,6 +106,7 @@ void gemm(Index m, Index n, Index k, const LeftOperand<T>& a, const RightOperand
                      Index, bool);
 INSTANTIATE(float)
 INSTANTIATE(double)
+INSTANTIATE(std::uint64_t)
 #undef INSTANTIATE
 
 }  // namespace convpool

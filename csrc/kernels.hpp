@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace convpool {
 
@@ -50,6 +51,7 @@ struct Kernels {
   const char* name;
   GemmKernels<float> f32;
   GemmKernels<double> f64;
+  GemmKernels<std::uint64_t> u64;  // whole numbers modulo 2^64
 };
 
 extern const Kernels kernels_base, kernels_avx2, kernels_avx512;

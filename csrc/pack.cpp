@@ -3,6 +3,8 @@
 #include <cassert>
 #include <cstring>
 
+#include "numeric.hpp"
+
 namespace convpool {
 namespace {
 
@@ -23,21 +25,19 @@ Range intersection(Range a, Range b) {
   return {begin, std::clamp(a.end, begin, b.end)};
 }
 
-// Calls row(plane, ih, tap_row, kw, inside, columns) for every tap and every piece of an output
-// row: the loops that writing columns and adding them back have in common. ih may lie outside.
+// Calls row(k, ic, ih, kw, oh, columns, inside) for every tap k and every piece of an output row:
+// the loops that writing columns and adding them back have in common. Row ih of the image is the
+// one that the tap reads, -1 for constant padding; `inside` are the columns that read its data.
 template <class Row>
 void for_each_tap_row(const Conv2d& p, Range pixels, Row row) {
   Index k = 0;
   for (Index ic = 0; ic < p.group_in(); ++ic) {
     for (Index kh = 0; kh < p.h.kernel; ++kh) {
       for (Index kw = 0; kw < p.w.kernel; ++kw, ++k) {
-        const Range inside = outputs_inside(p.w, kw);
+        const Range reading = outputs_inside(p.w, kw);
         for_each_row(pixels, p.w.out, [&](Index oh, Range columns) {
-          const Index ih = p.h.cell(oh, kh);
-          const bool row_inside = ih >= 0 && ih < p.h.in;
-          const Range copied = row_inside ? intersection(inside, columns)
-                                          : Range{columns.begin, columns.begin};
-          row(k, ic, ih, kw, oh, columns, copied);
+          const Index ih = shown_cell(p.h, p.h.cell(oh, kh));
+          row(k, ic, ih, kw, oh, columns, intersection(reading, columns));
         });
       }
     }
@@ -79,33 +79,57 @@ void copy_strided(const T* from, Index stride, Index count, T* to) {
 }  // namespace
 
 template <class T>
-void write_columns(const Conv2d& p, const T* x, Range pixels, T* cols, Index ld) {
-  const T pad = static_cast<T>(p.pad_value);
+void write_columns(const Conv2d& p, const View<T>& x, Range pixels, T* cols, Index ld) {
+  const T pad = element_of<T>(p.pad_value);
   const auto write = [&](Index k, Index ic, Index ih, Index kw, Index oh, Range columns,
-                         Range copied) {
+                         Range inside) {
     T* to = cols + k * ld + oh * p.w.out - pixels.begin;
-    std::fill(to + columns.begin, to + copied.begin, pad);
-    if (copied.size() > 0) {
-      const T* from = x + ic * p.in_plane() + ih * p.w.in + p.w.cell(copied.begin, kw);
-      copy_strided(from, p.w.stride, copied.size(), to + copied.begin);
+    if (ih < 0) {
+      std::fill(to + columns.begin, to + columns.end, pad);
+      return;
     }
-    std::fill(to + copied.end, to + columns.end, pad);
+    const T* row = x.at(0, ic, ih);
+    const auto write_padding = [&](Index begin, Index end) {
+      for (Index ow = begin; ow < end; ++ow) {
+        const Index iw = shown_cell(p.w, p.w.cell(ow, kw));
+        to[ow] = iw < 0 ? pad : row[iw * x.w];
+      }
+    };
+    write_padding(columns.begin, inside.begin);
+    if (inside.size() > 0) {
+      copy_strided(row + p.w.cell(inside.begin, kw) * x.w, p.w.stride * x.w, inside.size(),
+                   to + inside.begin);
+    }
+    write_padding(inside.end, columns.end);
   };
   for_each_tap_row(p, pixels, write);
 }
 
 template <class T>
 void add_columns(const Conv2d& p, const T* cols, Index ld, Range pixels, T* dx) {
-  const auto add = [&](Index k, Index ic, Index ih, Index kw, Index oh, Range, Range copied) {
-    if (copied.size() == 0) return;
+  const auto add = [&](Index k, Index ic, Index ih, Index kw, Index oh, Range columns,
+                       Range inside) {
+    if (ih < 0) return;
     const T* from = cols + k * ld + oh * p.w.out - pixels.begin;
-    T* to = dx + ic * p.in_plane() + ih * p.w.in + p.w.cell(copied.begin, kw);
-    if (p.w.stride == 1) {
-      from += copied.begin;
-      for (Index i = 0; i < copied.size(); ++i) to[i] += from[i];
-    } else {
-      for (Index ow = copied.begin; ow < copied.end; ++ow, to += p.w.stride) *to += from[ow];
+    T* row = dx + ic * p.in_plane() + ih * p.w.in;
+    const auto add_padding = [&](Index begin, Index end) {
+      for (Index ow = begin; ow < end; ++ow) {
+        const Index iw = shown_cell(p.w, p.w.cell(ow, kw));
+        if (iw >= 0) row[iw] += from[ow];
+      }
+    };
+    add_padding(columns.begin, inside.begin);
+    if (inside.size() > 0) {
+      T* to = row + p.w.cell(inside.begin, kw);
+      from += inside.begin;
+      if (p.w.stride == 1) {
+        for (Index i = 0; i < inside.size(); ++i) to[i] += from[i];
+      } else {
+        for (Index i = 0; i < inside.size(); ++i) to[i * p.w.stride] += from[i];
+      }
+      from -= inside.begin;
     }
+    add_padding(inside.end, columns.end);
   };
   for_each_tap_row(p, pixels, add);
 }
@@ -159,12 +183,16 @@ void pack_panels(const Matrix<T>& matrix, Index depth, Index count, Index width,
   }
 }
 
+#define INSTANTIATE(T) template void write_columns(const Conv2d&, const View<T>&, Range, T*, Index);
+FOR_EACH_TYPE(INSTANTIATE)
+#undef INSTANTIATE
+
 #define INSTANTIATE(T)                                                                \
-  template void write_columns(const Conv2d&, const T*, Range, T*, Index);             \
   template void add_columns(const Conv2d&, const T*, Index, Range, T*);               \
   template void pack_panels(const Matrix<T>&, Index, Index, Index, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)
+INSTANTIATE(std::uint64_t)
 #undef INSTANTIATE
 
 }  // namespace convpool

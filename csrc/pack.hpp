@@ -2,7 +2,7 @@
 // memory; knows nothing of kernels or algorithms.
 #pragma once
 
-#include "problem.hpp"
+#include "view.hpp"
 
 namespace convpool {
 
@@ -22,12 +22,12 @@ struct Matrix {
 //                     +-----------------------------+
 //   (ic, kh, kw)      |  x[ic, h.cell(oh, kh),      |
 //        |            |        w.cell(ow, kw)]      |
-//        v taps()     |  or pad_value               |
+//        v taps()     |  or what padding shows      |
 //                     +-----------------------------+   rows ld elements apart
 template <class T>
-void write_columns(const Conv2d& p, const T* x, Range pixels, T* cols, Index ld);
+void write_columns(const Conv2d& p, const View<T>& x, Range pixels, T* cols, Index ld);
 
-// The adjoint: dx[...] += cols[...], padding dropped.
+// The adjoint, for contiguous images: dx[...] += cols[...], constant padding dropped.
 template <class T>
 void add_columns(const Conv2d& p, const T* cols, Index ld, Range pixels, T* dx);
 

@@ -91,7 +91,7 @@ Plan plan_im2col(const Conv2d& p, Operation operation, const char* reason) {
 bool columns_are_input(const Conv2d& p) {
   const auto one = [](const Axis& a) {
     return a.kernel == 1 && a.stride == 1 && a.pad_before == 0 && a.pad_after == 0 &&
-           a.in == a.out;
+           a.in == a.out;  // not so for a transposed convolution with output_padding
   };
   return one(p.h) && one(p.w);
 }
@@ -115,5 +115,6 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
 
 template Plan plan_conv2d<float>(const Conv2d&, Operation, const std::string&);
 template Plan plan_conv2d<double>(const Conv2d&, Operation, const std::string&);
+template Plan plan_conv2d<std::uint64_t>(const Conv2d&, Operation, const std::string&);
 
 }  // namespace convpool

@@ -1,63 +1,189 @@
 #include "pool2d.hpp"
 
+#include <cmath>
 #include <limits>
+#include <string>
+#include <vector>
 
+#include "numeric.hpp"
 #include "scratch.hpp"
 
 namespace convpool {
 namespace {
 
-// Cells that hold data: the input without what negative padding crops.
-Range data_cells(const Axis& axis) {
-  return {std::max<Index>(0, -axis.pad_before), axis.in + std::min<Index>(0, axis.pad_after)};
-}
-
-// Cells that count in a mean with its padding: not the overhang of ceil_mode.
-Range padded_cells(const Axis& axis) { return {-axis.pad_before, axis.in + axis.pad_after}; }
-
-// One window of a plane: its taps that read data.
+// One window of one axis: cells first, first + step, ... of its taps.
 struct Window {
-  Index oh, ow;
-  Range kh, kw;
+  Index first, step;
+  Range taps;     // that show data
+  Index counted;  // that count in a mean
+
+  Index cell(Index tap) const { return first + tap * step; }
 };
 
-// Calls body(window) for every output pixel in memory order.
+// Padding of the constant mode holds no data; what the other modes show does, unless padding shall
+// not count. The overhang of ceil_mode never counts.
+std::vector<Window> windows_of(const Pool2d& p, const Axis& axis) {
+  std::vector<Window> windows;
+  windows.reserve(static_cast<std::size_t>(axis.out));
+  for (Index o = 0; o < axis.out; ++o) {
+    if (p.adaptive) {
+      const Index begin = o * axis.in / axis.out;
+      const Index size = ceil_div((o + 1) * axis.in, axis.out) - begin;
+      windows.push_back({begin, 1, {0, size}, size});
+      continue;
+    }
+    const Range data = taps_reading(axis, o, axis.data());
+    const Range padded = taps_reading(axis, o, axis.padded());
+    const bool shows_padding = p.count_include_pad && axis.pad_mode != PadMode::constant;
+    windows.push_back({axis.cell(o, 0), axis.dilation, shows_padding ? padded : data,
+                       p.count_include_pad ? padded.size() : data.size()});
+  }
+  return windows;
+}
+
+// Calls body(row_window, column_window) for every output pixel in memory order.
 template <class Body>
-void for_each_window(const Pool2d& p, Body body) {
-  const Range rows = data_cells(p.h), columns = data_cells(p.w);
-  for (Index oh = 0; oh < p.h.out; ++oh) {
-    const Range kh = taps_inside(p.h, oh, rows);
-    for (Index ow = 0; ow < p.w.out; ++ow) {
-      body(Window{oh, ow, kh, taps_inside(p.w, ow, columns)});
+void for_each_window(const std::vector<Window>& rows, const std::vector<Window>& columns,
+                     Body body) {
+  for (const Window& row : rows) {
+    for (const Window& column : columns) body(row, column);
+  }
+}
+
+// Calls body(ih, iw) for the cells of a window in memory order.
+template <class Body>
+void for_each_cell(const Pool2d& p, const Window& row, const Window& column, Body body) {
+  for (Index kh = row.taps.begin; kh < row.taps.end; ++kh) {
+    const Index ih = shown_cell(p.h, row.cell(kh));
+    for (Index kw = column.taps.begin; kw < column.taps.end; ++kw) {
+      body(ih, shown_cell(p.w, column.cell(kw)));
     }
   }
 }
 
-// Calls body(cell) for the cells of a window in memory order.
-template <class Body>
-void for_each_cell(const Pool2d& p, const Window& window, Body body) {
-  for (Index kh = window.kh.begin; kh < window.kh.end; ++kh) {
-    const Index row = p.h.cell(window.oh, kh) * p.w.in;
-    for (Index kw = window.kw.begin; kw < window.kw.end; ++kw) {
-      body(row + p.w.cell(window.ow, kw));
+double divisor_of(const Pool2d& p, const Window& row, const Window& column) {
+  return static_cast<double>(p.divisor ? p.divisor : row.counted * column.counted);
+}
+
+// Sum of the constant padding in a window. Zero cells of an infinite value are nothing, not NaN.
+double padding_sum(const Pool2d& p, const Window& row, const Window& column) {
+  const Index padding = row.counted * column.counted - row.taps.size() * column.taps.size();
+  return padding == 0 || p.pad_value == 0 ? 0 : p.pad_value * static_cast<double>(padding);
+}
+
+// A reduction says where it starts, how a cell joins a column's value, how columns join, and what
+// the result is.
+template <class T, Extremum extremum>
+struct ExtremumOf {
+  using Value = T;
+  static constexpr T start = [] {
+    using Limits = std::numeric_limits<T>;
+    const T least = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
+    const T greatest = Limits::has_infinity ? Limits::infinity() : Limits::max();
+    return extremum == Extremum::maximum ? least : greatest;
+  }();
+  // Once a value is NaN no comparison with it is true, and it stays.
+  static bool wins(T challenger, T value) {
+    const bool beyond = extremum == Extremum::maximum ? challenger > value : challenger < value;
+    return beyond | (challenger != challenger);
+  }
+  T cell(T value, T x) const { return wins(x, value) ? x : value; }
+  T column(T value, T other) const { return cell(value, other); }
+  T result(T value, const Window&, const Window&) const { return value; }
+};
+
+template <class T>
+struct Sum {
+  using Value = SumOf<T>;
+  static constexpr Value start = 0;
+  const Pool2d& p;
+
+  Value cell(Value value, T x) const { return value + static_cast<Value>(x); }
+  Value column(Value value, Value other) const { return value + other; }
+  T result(Value value, const Window& row, const Window& column) const {
+    return static_cast<T>(value + element_of<Value>(padding_sum(p, row, column)));
+  }
+};
+
+template <class T>
+struct Mean : Sum<T> {
+  T result(double value, const Window& row, const Window& column) const {
+    const double sum = value + padding_sum(this->p, row, column);
+    return static_cast<T>(sum / divisor_of(this->p, row, column));
+  }
+};
+
+template <class T>
+struct PowerMean {
+  using Value = double;
+  static constexpr double start = 0;
+  double power;
+
+  double cell(double value, T x) const {
+    const double size = std::abs(static_cast<double>(x));
+    return value + (power == 1 ? size : power == 2 ? size * size : std::pow(size, power));
+  }
+  double column(double value, double other) const { return value + other; }
+  T result(double value, const Window&, const Window&) const {
+    return static_cast<T>(power == 2 ? std::sqrt(value) : std::pow(value, 1 / power));
+  }
+};
+
+template <class T>
+struct LargestSize : ExtremumOf<T, Extremum::maximum> {
+  using Base = ExtremumOf<T, Extremum::maximum>;
+  static constexpr T start = 0;
+  T cell(T value, T x) const { return Base::cell(value, std::abs(x)); }
+};
+
+// Columns of values, joined along a row of windows: tap by tap over all windows, which runs along
+// contiguous memory, and window by window where they are irregular or show padding.
+template <class Reduction, class Value>
+void join_columns(const Pool2d& p, const Reduction& reduction,
+                  const std::vector<Window>& columns, const Value* values, Value* joined) {
+  std::fill_n(joined, p.w.out, Reduction::start);
+  const bool regular = !p.adaptive && p.w.pad_mode == PadMode::constant;
+  for (Index kw = 0; regular && kw < p.w.kernel; ++kw) {
+    const Range inside = outputs_reading(p.w, kw, p.w.data());
+    const Index first = p.w.cell(0, kw), stride = p.w.stride;
+    for (Index ow = inside.begin; ow < inside.end; ++ow) {
+      joined[ow] = reduction.column(joined[ow], values[first + ow * stride]);
+    }
+  }
+  for (Index ow = 0; !regular && ow < p.w.out; ++ow) {
+    const Window& window = columns[static_cast<std::size_t>(ow)];
+    for (Index kw = window.taps.begin; kw < window.taps.end; ++kw) {
+      joined[ow] = reduction.column(joined[ow], values[shown_cell(p.w, window.cell(kw))]);
     }
   }
 }
 
-Index counted_cells(const Pool2d& p, const Window& window) {
-  if (p.divisor) return p.divisor;
-  if (!p.count_include_pad) return window.kh.size() * window.kw.size();
-  return taps_inside(p.h, window.oh, padded_cells(p.h)).size() *
-         taps_inside(p.w, window.ow, padded_cells(p.w)).size();
-}
-
-// Sum of the padding in a window, for a pad_value other than zero.
-double padding_sum(const Pool2d& p, const Window& window) {
-  if (p.pad_value == 0 || !p.count_include_pad) return 0;
-  const Index cells = taps_inside(p.h, window.oh, padded_cells(p.h)).size() *
-                      taps_inside(p.w, window.ow, padded_cells(p.w)).size();
-  const Index padded = cells - window.kh.size() * window.kw.size();
-  return padded == 0 ? 0 : p.pad_value * static_cast<double>(padded);  // inf * 0 would be NaN
+// Any pool without indices: the rows of a window first, down each column of the image, then the
+// columns. Both run along rows of memory.
+template <class T, class Reduction>
+void reduce(const Pool2d& p, const View<T>& x, const Reduction& reduction, T* y) {
+  using Value = typename Reduction::Value;
+  const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
+  Scratch scratch(Scratch::bytes<Value>(p.w.in) + Scratch::bytes<Value>(p.w.out));
+  Value* values = scratch.take<Value>(p.w.in);
+  Value* joined = scratch.take<Value>(p.w.out);
+  for (Index n = 0; n < p.batch; ++n) {
+    for (Index c = 0; c < p.channels; ++c) {
+      for (const Window& row : rows) {
+        std::fill_n(values, p.w.in, Reduction::start);
+        for (Index kh = row.taps.begin; kh < row.taps.end; ++kh) {
+          const T* cells = x.at(n, c, shown_cell(p.h, row.cell(kh)));
+          for (Index iw = 0; iw < p.w.in; ++iw) {
+            values[iw] = reduction.cell(values[iw], cells[iw * x.w]);
+          }
+        }
+        join_columns(p, reduction, columns, values, joined);
+        for (Index ow = 0; ow < p.w.out; ++ow) {
+          *y++ = reduction.result(joined[ow], row, columns[static_cast<std::size_t>(ow)]);
+        }
+      }
+    }
+  }
 }
 
 // Calls put(value, cell) for every value of y (planes, windows) that has a place in x. All indices
@@ -79,26 +205,41 @@ void scatter(Index planes, Index windows, Index plane_size, const T* y, const In
   }
 }
 
+template <class T, Extremum extremum>
+void extremum_with_indices(const Pool2d& p, const View<T>& x, T* y, Index* indices) {
+  using Rule = ExtremumOf<T, extremum>;
+  const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
+  for (Index n = 0; n < p.batch; ++n) {
+    for (Index c = 0; c < p.channels; ++c) {
+      for_each_window(rows, columns, [&](const Window& row, const Window& column) {
+        T best = Rule::start;
+        Index best_cell = -1;
+        for_each_cell(p, row, column, [&](Index ih, Index iw) {
+          const T value = x.at(n, c, ih)[iw * x.w];
+          if (best_cell < 0 || (best == best && Rule::wins(value, best))) {
+            best = value;
+            best_cell = ih * p.w.in + iw;
+          }
+        });
+        *y++ = best;
+        *indices++ = best_cell;
+      });
+    }
+  }
+}
+
 }  // namespace
 
-// x (planes, H, W), y, indices (planes, oh, ow): first maximum or first NaN of each window
+// x (N, C, H, W), y, indices (N, C, oh, ow): first extremum or first NaN of each window
 template <class T>
-void max_pool2d(const Pool2d& p, const T* x, T* y, Index* indices) {
-  for (Index plane = 0; plane < p.planes; ++plane, x += p.h.in * p.w.in) {
-    for_each_window(p, [&](const Window& window) {
-      T best = -std::numeric_limits<T>::infinity();
-      Index best_cell = -1;
-      for_each_cell(p, window, [&](Index cell) {
-        const T value = x[cell];
-        // Once best is NaN no comparison with it is true, and the first NaN stays.
-        if (value > best || best_cell < 0 || (value != value && best == best)) {
-          best = value;
-          best_cell = cell;
-        }
-      });
-      *y++ = best;
-      if (indices) *indices++ = best_cell;
-    });
+void extremum_pool2d(const Pool2d& p, Extremum extremum, const View<T>& x, T* y, Index* indices) {
+  constexpr Extremum maximum = Extremum::maximum, minimum = Extremum::minimum;
+  if (extremum == maximum) {
+    indices ? extremum_with_indices<T, maximum>(p, x, y, indices)
+            : reduce(p, x, ExtremumOf<T, maximum>{}, y);
+  } else {
+    indices ? extremum_with_indices<T, minimum>(p, x, y, indices)
+            : reduce(p, x, ExtremumOf<T, minimum>{}, y);
   }
 }
 
@@ -106,7 +247,13 @@ void max_pool2d(const Pool2d& p, const T* x, T* y, Index* indices) {
 template <class T>
 void max_pool2d_grad(Index planes, Index windows, Index plane_size, const T* dy,
                      const Index* indices, T* dx) {
-  scatter(planes, windows, plane_size, dy, indices, dx, [](T value, T& cell) { cell += value; });
+  scatter(planes, windows, plane_size, dy, indices, dx, [](T value, T& cell) {
+    if constexpr (std::is_integral_v<T>) {
+      cell = static_cast<T>(static_cast<std::uint64_t>(cell) + static_cast<std::uint64_t>(value));
+    } else {
+      cell += value;
+    }
+  });
 }
 
 // x (planes, plane_size): x[indices[i]] = y[i]
@@ -116,42 +263,56 @@ void max_unpool2d(Index planes, Index windows, Index plane_size, const T* y, con
   scatter(planes, windows, plane_size, y, indices, x, [](T value, T& cell) { cell = value; });
 }
 
-// x (planes, H, W), y (planes, oh, ow): y = sum over the window / cells that count
 template <class T>
-void avg_pool2d(const Pool2d& p, const T* x, T* y) {
-  for (Index plane = 0; plane < p.planes; ++plane, x += p.h.in * p.w.in) {
-    for_each_window(p, [&](const Window& window) {
-      double sum = padding_sum(p, window);
-      for_each_cell(p, window, [&](Index cell) { sum += x[cell]; });
-      *y++ = static_cast<T>(sum / static_cast<double>(counted_cells(p, window)));
-    });
-  }
+void sum_pool2d(const Pool2d& p, const View<T>& x, T* y) {
+  reduce(p, x, Sum<T>{p}, y);
 }
 
-// dx[cell] = sum over the windows that hold it of dy[window] / cells that count
+// x (N, C, H, W), y (N, C, oh, ow): y = sum over the window / cells that count
+template <class T>
+void avg_pool2d(const Pool2d& p, const View<T>& x, T* y) {
+  reduce(p, x, Mean<T>{{p}}, y);
+}
+
+// dx[cell] = sum over the windows that show it of dy[window] / cells that count
 template <class T>
 void avg_pool2d_grad(const Pool2d& p, const T* dy, T* dx) {
   const Index plane_size = p.h.in * p.w.in;
+  const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
   Scratch scratch(Scratch::bytes<double>(plane_size));
   double* sums = scratch.take<double>(plane_size);
-  for (Index plane = 0; plane < p.planes; ++plane, dx += plane_size) {
+  for (Index plane = 0; plane < p.planes(); ++plane, dx += plane_size) {
     std::fill_n(sums, plane_size, 0.0);
-    for_each_window(p, [&](const Window& window) {
-      const double share = *dy++ / static_cast<double>(counted_cells(p, window));
-      for_each_cell(p, window, [&](Index cell) { sums[cell] += share; });
+    for_each_window(rows, columns, [&](const Window& row, const Window& column) {
+      const double share = *dy++ / divisor_of(p, row, column);
+      for_each_cell(p, row, column, [&](Index ih, Index iw) { sums[ih * p.w.in + iw] += share; });
     });
     std::copy_n(sums, plane_size, dx);
   }
 }
 
-#define INSTANTIATE(T)                                                                      \
-  template void max_pool2d(const Pool2d&, const T*, T*, Index*);                            \
-  template void max_pool2d_grad(Index, Index, Index, const T*, const Index*, T*);           \
-  template void max_unpool2d(Index, Index, Index, const T*, const Index*, T*);              \
-  template void avg_pool2d(const Pool2d&, const T*, T*);                                    \
-  template void avg_pool2d_grad(const Pool2d&, const T*, T*);
+template <class T>
+void lp_pool2d(const Pool2d& p, double power, const View<T>& x, T* y) {
+  std::isinf(power) ? reduce(p, x, LargestSize<T>{}, y) : reduce(p, x, PowerMean<T>{power}, y);
+}
+
+#define INSTANTIATE(T)                                                                          \
+  template void extremum_pool2d(const Pool2d&, Extremum, const View<T>&, T*, Index*);           \
+  template void max_pool2d_grad(Index, Index, Index, const T*, const Index*, T*);               \
+  template void max_unpool2d(Index, Index, Index, const T*, const Index*, T*);
+FOR_EACH_TYPE(INSTANTIATE)
+#undef INSTANTIATE
+
+#define INSTANTIATE(T)                                           \
+  template void avg_pool2d(const Pool2d&, const View<T>&, T*);   \
+  template void avg_pool2d_grad(const Pool2d&, const T*, T*);    \
+  template void lp_pool2d(const Pool2d&, double, const View<T>&, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)
 #undef INSTANTIATE
+
+template void sum_pool2d(const Pool2d&, const View<float>&, float*);
+template void sum_pool2d(const Pool2d&, const View<double>&, double*);
+template void sum_pool2d(const Pool2d&, const View<std::uint64_t>&, std::uint64_t*);
 
 }  // namespace convpool

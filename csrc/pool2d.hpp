@@ -1,15 +1,29 @@
-// Pooling and its gradients: loops over windows, one image plane at a time.
+// Pooling and its gradients. x may have any strides; all other arrays are contiguous.
 #pragma once
 
-#include "problem.hpp"
+#include "view.hpp"
 
 namespace convpool {
 
-// x (planes, H, W), y and indices (planes, oh, ow); indices may be null.
-template <class T>
-void max_pool2d(const Pool2d& p, const T* x, T* y, Index* indices);
+enum class Extremum { maximum, minimum };
 
-// into (planes, plane_size) cells: gradients of shared cells add up, unpooled values overwrite.
+// x (N, C, H, W), y and indices (N, C, oh, ow); indices may be null.
+template <class T>
+void extremum_pool2d(const Pool2d& p, Extremum extremum, const View<T>& x, T* y, Index* indices);
+
+// Sums, not divided; of whole numbers modulo 2^64.
+template <class T>
+void sum_pool2d(const Pool2d& p, const View<T>& x, T* y);
+template <class T>
+void avg_pool2d(const Pool2d& p, const View<T>& x, T* y);
+template <class T>
+void avg_pool2d_grad(const Pool2d& p, const T* dy, T* dx);
+
+// (sum of |x|^power)^(1/power), the largest |x| for an infinite power
+template <class T>
+void lp_pool2d(const Pool2d& p, double power, const View<T>& x, T* y);
+
+// Into (planes, plane_size) cells: gradients of shared cells add up, unpooled values overwrite.
 // Throws std::out_of_range for an index outside -1 ... plane_size - 1.
 template <class T>
 void max_pool2d_grad(Index planes, Index windows, Index plane_size, const T* dy,
@@ -17,10 +31,5 @@ void max_pool2d_grad(Index planes, Index windows, Index plane_size, const T* dy,
 template <class T>
 void max_unpool2d(Index planes, Index windows, Index plane_size, const T* y, const Index* indices,
                   T* x);
-
-template <class T>
-void avg_pool2d(const Pool2d& p, const T* x, T* y);
-template <class T>
-void avg_pool2d_grad(const Pool2d& p, const T* dy, T* dx);
 
 }  // namespace convpool

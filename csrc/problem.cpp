@@ -10,6 +10,7 @@ namespace {
 constexpr Index largest = Index{1} << 40;
 
 const char* const axis_names[2] = {"height", "width"};
+const char* const pad_mode_names[5] = {"constant", "reflect", "symmetric", "edge", "wrap"};
 
 [[noreturn]] void fail(const std::string& message) { throw std::invalid_argument(message); }
 
@@ -70,15 +71,25 @@ void pad_same(Axis& axis, Index span, bool odd_cell_at_end) {
   axis.pad_after = total - axis.pad_before;
 }
 
+// As numpy.pad: without a cell there is nothing to repeat.
+void check_extensible(const char* name, const Axis& axis) {
+  if (axis.pad_mode != PadMode::constant && axis.in == 0 &&
+      (axis.pad_before > 0 || axis.pad_after > 0)) {
+    fail(std::string("pad_mode='") + pad_mode_names[static_cast<int>(axis.pad_mode)] +
+         "' cannot extend an input " + name + " of 0");
+  }
+}
+
 Axis make_axis(int a, Index in, Index kernel, Index stride, Index dilation,
-               const Padding& padding, bool ceil_mode) {
+               const Padding& padding, PadMode pad_mode, bool ceil_mode) {
   const char* name = axis_names[a];
-  Axis axis{in, kernel, stride, dilation, padding.before[a], padding.after[a], 0};
+  Axis axis{in, kernel, stride, dilation, padding.before[a], padding.after[a], 0, pad_mode};
   const Index span = extent(name, kernel, dilation);
 
   if (padding.rule == Padding::Rule::same || padding.rule == Padding::Rule::same_lower) {
     axis.out = ceil_div(in, stride);
     pad_same(axis, span, padding.rule == Padding::Rule::same);
+    check_extensible(name, axis);
     return axis;
   }
   if (padding.rule == Padding::Rule::full) axis.pad_before = axis.pad_after = span - 1;
@@ -90,6 +101,7 @@ Axis make_axis(int a, Index in, Index kernel, Index stride, Index dilation,
   const Index reach = whole == 0 ? 0 : (whole - 1) * stride + span;
   const bool overhang = ceil_mode && reach < padded && whole * stride < end;
   axis.out = whole + overhang;
+  check_extensible(name, axis);
   if (axis.out == 0) {
     const std::string taps =
         dilation > 1 ? " (" + str(kernel) + " taps, dilation " + str(dilation) + ")" : "";
@@ -151,6 +163,26 @@ void check_sizes(const Conv2d& p) {
 
 }  // namespace
 
+Index shown_by_padding(const Axis& axis, Index cell) {
+  const Index n = axis.in;
+  const auto remainder = [cell](Index period) { return (cell % period + period) % period; };
+  switch (axis.pad_mode) {
+    case PadMode::constant: return -1;
+    case PadMode::edge: return std::clamp<Index>(cell, 0, n - 1);
+    case PadMode::wrap: return remainder(n);
+    case PadMode::symmetric: {
+      const Index r = remainder(2 * n);
+      return r < n ? r : 2 * n - 1 - r;
+    }
+    case PadMode::reflect: {
+      if (n == 1) return 0;
+      const Index r = remainder(2 * n - 2);
+      return r < n ? r : 2 * n - 2 - r;
+    }
+  }
+  return -1;
+}
+
 std::string to_string(const Shape& shape) {
   std::string text = "(";
   for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
@@ -170,10 +202,9 @@ Layout parse_layout(const std::string& word) {
   fail("layout must be 'NCHW' or 'NHWC', got '" + word + "'");
 }
 
-void check_pad_mode(const std::string& word) {
-  if (word == "constant") return;
-  for (const char* known : {"reflect", "symmetric", "edge", "wrap"}) {
-    if (word == known) throw Unsupported("pad_mode='" + word + "' is not implemented yet");
+PadMode parse_pad_mode(const std::string& word) {
+  for (int mode = 0; mode < 5; ++mode) {
+    if (word == pad_mode_names[mode]) return static_cast<PadMode>(mode);
   }
   fail("pad_mode must be 'constant', 'reflect', 'symmetric', 'edge' or 'wrap', got '" + word + "'");
 }
@@ -238,9 +269,9 @@ Conv2d make_conv2d(const Images& x, const Shape& weight, const Geometry& geometr
   p.groups = groups;
   p.pad_value = geometry.pad_value;
   p.h = make_axis(0, x.height, weight[2], geometry.stride[0], geometry.dilation[0],
-                  geometry.padding, false);
+                  geometry.padding, geometry.pad_mode, false);
   p.w = make_axis(1, x.width, weight[3], geometry.stride[1], geometry.dilation[1],
-                  geometry.padding, false);
+                  geometry.padding, geometry.pad_mode, false);
   check_sizes(p);
   return p;
 }
@@ -285,7 +316,7 @@ Conv2d make_conv2d_transpose(const Images& x, const Shape& weight, const Geometr
     }
     Axis& axis = axes[a];
     axis = {0, weight[2 + a], stride, dilation, geometry.padding.before[a],
-            geometry.padding.after[a], out};
+            geometry.padding.after[a], out, PadMode::constant};
     const Index steps = checked_product("the result", {8, out > 0 ? out - 1 : 0, stride}) / 8;
     if (same) {
       axis.in = checked_product("the result", {out, stride});
@@ -324,16 +355,37 @@ Pool2d make_pool2d(const Images& x, Pair kernel, const PoolOptions& options) {
   check_padding(options.padding);
   if (options.divisor) check_at_least("divisor_override", *options.divisor, 1);
   Pool2d p;
-  p.planes = x.batch * x.channels;
+  p.batch = x.batch;
+  p.channels = x.channels;
   p.h = make_axis(0, x.height, kernel[0], options.stride[0], options.dilation[0], options.padding,
-                  options.ceil_mode);
+                  options.pad_mode, options.ceil_mode);
   p.w = make_axis(1, x.width, kernel[1], options.stride[1], options.dilation[1], options.padding,
-                  options.ceil_mode);
+                  options.pad_mode, options.ceil_mode);
   p.count_include_pad = options.count_include_pad;
   p.divisor = options.divisor.value_or(0);
   p.pad_value = options.pad_value;
   check_size("the result", x.batch, x.channels, p.h.out, p.w.out);
   checked_product("the window", {8, kernel[0], kernel[1]});
+  return p;
+}
+
+Pool2d make_adaptive_pool2d(const Images& x, Pair output_size) {
+  check_at_least("output_size", output_size, 0);
+  Pool2d p;
+  p.batch = x.batch;
+  p.channels = x.channels;
+  p.adaptive = true;
+  for (int a = 0; a < 2; ++a) {
+    Axis& axis = a == 0 ? p.h : p.w;
+    axis.in = a == 0 ? x.height : x.width;
+    axis.out = output_size[a];
+    if (axis.in == 0 && axis.out > 0) {
+      fail(std::string("an input ") + axis_names[a] + " of 0 has no cells for output_size " +
+           str(output_size));
+    }
+    checked_product("the windows", {axis.in, axis.out + 1});
+  }
+  check_size("the result", x.batch, x.channels, p.h.out, p.w.out);
   return p;
 }
 

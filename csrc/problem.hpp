@@ -23,11 +23,19 @@ struct Unsupported : std::runtime_error {
 
 enum class Layout { nchw, nhwc };
 
+// numpy.pad's words.
+enum class PadMode { constant, reflect, symmetric, edge, wrap };
+
 struct Padding {
   enum class Rule { given, same, same_lower, full };
   Rule rule = Rule::given;
   Pair before{0, 0};
   Pair after{0, 0};
+};
+
+struct Range {
+  Index begin, end;
+  Index size() const { return end - begin; }
 };
 
 // One spatial axis. Tap t of output o reads input cell  o*stride + t*dilation - pad_before.
@@ -44,27 +52,43 @@ struct Axis {
   Index pad_before = 0;
   Index pad_after = 0;
   Index out = 0;
+  PadMode pad_mode = PadMode::constant;
 
   Index cell(Index o, Index t) const { return o * stride + t * dilation - pad_before; }
-};
 
-struct Range {
-  Index begin, end;
-  Index size() const { return end - begin; }
+  // Cells that hold data: the input without what negative padding crops.
+  Range data() const {
+    return {std::max<Index>(0, -pad_before), in + std::min<Index>(0, pad_after)};
+  }
+  // Cells of the input with its padding; a window of ceil_mode may reach further.
+  Range padded() const { return {-pad_before, in + pad_after}; }
 };
 
 inline Index ceil_div(Index a, Index b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
 
-// Outputs whose tap t reads a cell of the input, not padding.
-inline Range outputs_inside(const Axis& axis, Index t) {
-  const Index first = ceil_div(-axis.cell(0, t), axis.stride);
-  const Index last = ceil_div(axis.in - axis.cell(0, t), axis.stride);
+// The cell of the input that a cell of the padding shows, or -1 for constant padding. The modes
+// extend the input without end; padding, or cropping, says how much of that is seen.
+Index shown_by_padding(const Axis& axis, Index cell);
+
+inline Index shown_cell(const Axis& axis, Index cell) {
+  return cell >= 0 && cell < axis.in ? cell : shown_by_padding(axis, cell);
+}
+
+// Outputs whose tap t reads one of these cells.
+inline Range outputs_reading(const Axis& axis, Index t, Range cells) {
+  const Index first = ceil_div(cells.begin - axis.cell(0, t), axis.stride);
+  const Index last = ceil_div(cells.end - axis.cell(0, t), axis.stride);
   const Index begin = std::clamp<Index>(first, 0, axis.out);
   return {begin, std::clamp<Index>(last, begin, axis.out)};
 }
 
-// Taps of output o that read cells [begin, end).
-inline Range taps_inside(const Axis& axis, Index o, Range cells) {
+// Outputs whose tap t reads a cell of the input, not padding.
+inline Range outputs_inside(const Axis& axis, Index t) {
+  return outputs_reading(axis, t, {0, axis.in});
+}
+
+// Taps of output o that read one of these cells.
+inline Range taps_reading(const Axis& axis, Index o, Range cells) {
   const Index first = ceil_div(cells.begin - axis.cell(o, 0), axis.dilation);
   const Index last = ceil_div(cells.end - axis.cell(o, 0), axis.dilation);
   const Index begin = std::clamp<Index>(first, 0, axis.kernel);
@@ -76,6 +100,7 @@ struct Geometry {
   Padding padding;
   Pair dilation{1, 1};
   Index groups = 1;
+  PadMode pad_mode = PadMode::constant;
   double pad_value = 0;
 };
 
@@ -102,15 +127,19 @@ struct PoolOptions {
   bool ceil_mode = false;
   bool count_include_pad = true;
   std::optional<Index> divisor;
+  PadMode pad_mode = PadMode::constant;
   double pad_value = 0;
 };
 
 struct Pool2d {
-  Index planes = 0;  // batch * channels
+  Index batch = 0, channels = 0;
   Axis h, w;
+  bool adaptive = false;  // windows share out the input: stride, kernel and padding mean nothing
   bool count_include_pad = true;
   Index divisor = 0;  // 0: the number of cells that count
   double pad_value = 0;
+
+  Index planes() const { return batch * channels; }
 };
 
 // The four sizes of a stack of images; batched is false for a three-dimensional array.
@@ -123,11 +152,15 @@ struct Images {
 };
 
 Layout parse_layout(const std::string& word);
-void check_pad_mode(const std::string& word);
+PadMode parse_pad_mode(const std::string& word);
 void check_precision(const std::string& word);
 void check_threads(Index threads);
 
 Images parse_images(const char* name, const Shape& shape, Layout layout);
+inline Images channels_first(Images images) {
+  images.layout = Layout::nchw;
+  return images;
+}
 Images with_channels(const Images& images, Index channels, Index height, Index width);
 void check_shape(const char* name, const Shape& actual, const Shape& expected);
 
@@ -146,6 +179,8 @@ Conv2d make_conv2d_transpose(const Images& x, const Shape& weight, const Geometr
 Conv2d make_windows(const Images& x, Pair kernel, const Geometry& geometry);
 
 Pool2d make_pool2d(const Images& x, Pair kernel, const PoolOptions& options);
+// Window i of n cells into m: floor(i*n/m) ... ceil((i+1)*n/m).
+Pool2d make_adaptive_pool2d(const Images& x, Pair output_size);
 
 std::string to_string(const Shape& shape);
 

@@ -262,8 +262,6 @@ def test_layout(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["conv2d", "conv2d_grad_input", "conv2d_grad_weight", "im2col"])
 def test_pad_mode(name: str) -> None:
-    for word in ("reflect", "symmetric", "edge", "wrap"):
-        refused(NotImplementedError, "pad_mode", word, name=name, pad_mode=word)
     refused(ValueError, "pad_mode", "'zeros'", "'constant'", name=name, pad_mode="zeros")
     refused(TypeError, "pad_mode", name=name, pad_mode=None)
     refused(TypeError, "pad_value", "'0'", name=name, pad_value="0")
@@ -316,8 +314,8 @@ def test_divisor_override() -> None:
 def test_types_that_are_not_built_yet(name: str) -> None:
     argument = next(iter(CALLS[name][1]))
     array = CALLS[name][1][argument]
-    for dtype in (np.int8, np.uint8, np.int64, bool, np.complex64, np.float16, np.longdouble):
-        if np.dtype(dtype) == np.float64:
+    for dtype in (np.longdouble, np.clongdouble):
+        if np.dtype(dtype).itemsize <= 16 and np.finfo(dtype).nmant == 52:
             continue
         converted = array.astype(dtype)
         word = np.dtype(dtype).name
@@ -341,14 +339,20 @@ def test_types_of_the_other_arrays(argument: str) -> None:
     array = arrays[argument]
     refused(TypeError, argument, name="conv2d", **{argument: array.astype(str)})
     refused(TypeError, argument, "masked", name="conv2d", **{argument: np.ma.array(array)})
-    integer = array.astype(np.int32)
-    refused(NotImplementedError, argument, "int32", name="conv2d", **{argument: integer})
+    extended = array.astype(np.longdouble)
+    if np.finfo(np.longdouble).nmant > 52:
+        refused(
+            NotImplementedError,
+            argument,
+            extended.dtype.name,
+            name="conv2d",
+            **{argument: extended},
+        )
 
 
 @pytest.mark.parametrize("name", ["conv2d", "conv2d_grad_weight", "im2col", "col2im", "avg_pool2d"])
 def test_dtype(name: str) -> None:
-    refused(NotImplementedError, "float16", name=name, dtype=np.float16)
-    refused(NotImplementedError, "int64", name=name, dtype=np.int64)
+    refused(TypeError, "int64", "float32", name=name, dtype=np.int64)
     refused(TypeError, name=name, dtype="U3")
     refused(TypeError, name=name, dtype="no such type")
 

@@ -8,13 +8,15 @@ Modules in other dialects: `convpool.d2l` (the functions of *Dive into Deep Lear
 specification in float64).
 """
 
-from convpool import columns, conv, pool
+from convpool import adaptive, columns, conv, pool, pool_grad
 from convpool._core import __version__
+from convpool.adaptive import *
 from convpool.columns import *
 from convpool.config import get_num_threads, num_threads, set_num_threads, show_config
 from convpool.conv import *
 from convpool.learning import DivergenceError, LearnedKernel, learn_kernel
 from convpool.pool import *
+from convpool.pool_grad import *
 
 __all__ = [
     "DivergenceError",
@@ -26,6 +28,8 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+__all__ += adaptive.__all__
 __all__ += columns.__all__
 __all__ += conv.__all__
 __all__ += pool.__all__
+__all__ += pool_grad.__all__

@@ -21,7 +21,7 @@ def im2col(
     dilation: Pair = 1,
     *,
     pad_mode: PadMode = "constant",
-    pad_value: float = 0,
+    pad_value: complex = 0,
     layout: Layout = "NCHW",
     dtype: DTypeLike | None = None,
     threads: int | None = None,

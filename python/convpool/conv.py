@@ -36,7 +36,7 @@ def conv2d(
     groups: int = 1,
     *,
     pad_mode: PadMode = "constant",
-    pad_value: float = 0,
+    pad_value: complex = 0,
     layout: Layout = "NCHW",
     dtype: DTypeLike | None = None,
     precision: Precision = "highest",
@@ -52,7 +52,7 @@ def conv2d(
     Parameters
     ----------
     x : array_like, ``(N, C_in, H, W)`` or ``(C_in, H, W)``
-        float32 or float64; ``(N, H, W, C_in)`` with ``layout="NHWC"``.
+        Any numeric dtype; ``(N, H, W, C_in)`` with ``layout="NHWC"``.
     weight : array_like, ``(C_out, C_in / groups, kh, kw)`` in both layouts
         A Keras kernel ``(kh, kw, C_in, C_out)`` fits after ``kernel.transpose(3, 2, 0, 1)``.
     bias : array_like, ``(C_out,)``, optional
@@ -65,14 +65,16 @@ def conv2d(
         window that touches the image.
     groups : int
         Channels are split into this many groups that do not see each other.
-    pad_mode : str
-        ``"constant"``; the other modes of `numpy.pad` are not implemented yet.
-    pad_value : float
+    pad_mode : {"constant", "reflect", "symmetric", "edge", "wrap"}
+        What padding shows, as in `numpy.pad`.
+    pad_value : number
         What constant padding is filled with.
     layout : {"NCHW", "NHWC"}
         Where the channels stand in `x` and in the result.
     dtype : dtype, optional
-        Type of the computation and of the result; by default ``numpy.result_type`` of the arrays.
+        Type of the computation and of the result. By default ``numpy.result_type`` of the arrays;
+        for whole numbers what `numpy.sum` makes of that, exact modulo 2**64. Half precision is
+        computed in float32 and rounded once.
     precision : {"highest", "high", "medium"}
         Permission to trade accuracy for speed; everything runs at ``"highest"`` so far.
     algorithm : {"auto", "direct", "im2col"}
@@ -135,7 +137,8 @@ def conv2d_transpose(
     """Transposed convolution: the map from outputs back to inputs that `conv2d` transposes.
 
     Each input cell adds ``weight * x`` to a window of the result. With the same arguments it is
-    `conv2d_grad_input` plus a bias; the result's size is
+    `conv2d_grad_input` plus a bias, but for a complex weight, which only gradients conjugate; the
+    result's size is
     ``(size - 1)*stride - padding + (kernel - 1)*dilation + 1 + output_padding``; an axis of size 0
     stays empty but for its `output_padding`.
 
@@ -189,7 +192,7 @@ def conv2d_grad_input(
     groups: int = 1,
     *,
     pad_mode: PadMode = "constant",
-    pad_value: float = 0,
+    pad_value: complex = 0,
     layout: Layout = "NCHW",
     dtype: DTypeLike | None = None,
     precision: Precision = "highest",
@@ -247,7 +250,7 @@ def conv2d_grad_weight(
     groups: int = 1,
     *,
     pad_mode: PadMode = "constant",
-    pad_value: float = 0,
+    pad_value: complex = 0,
     layout: Layout = "NCHW",
     dtype: DTypeLike | None = None,
     precision: Precision = "highest",

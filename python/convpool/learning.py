@@ -239,6 +239,8 @@ def _problem(
 ) -> LeastSquares:
     """Check the data and give it the four dimensions of `conv2d`."""
     x, y = as_float("x", x), as_float("y", y)
+    if "c" in (x.dtype.kind, y.dtype.kind):
+        raise NotImplementedError("learning from complex numbers is not implemented")
     if not (x.ndim == y.ndim and 2 <= x.ndim <= 4):
         raise ValueError(
             "x and y must both have 2, 3 or 4 dimensions, "

@@ -36,7 +36,8 @@ from convpool.conv import (
     conv2d_grad_weight,
     conv2d_output_shape,
 )
-from convpool.pool import avg_pool2d, avg_pool2d_grad, max_pool2d, max_pool2d_grad
+from convpool.pool import avg_pool2d, max_pool2d
+from convpool.pool_grad import avg_pool2d_grad, max_pool2d_grad
 
 __all__ = ["SGD", "AvgPool2D", "Conv2D", "Layer", "MaxPool2D"]
 

@@ -1,4 +1,4 @@
-"""Two-dimensional pooling: maximum and average, their gradients, unpooling.
+"""Two-dimensional pooling: maximum, minimum, average, sum, power mean.
 
 As in ``conv.py``, this module only documents and names the arguments.
 """
@@ -13,11 +13,11 @@ from convpool._typing import Array, Layout, Padding, PadMode, Pair
 
 __all__ = [
     "avg_pool2d",
-    "avg_pool2d_grad",
+    "lp_pool2d",
     "max_pool2d",
-    "max_pool2d_grad",
-    "max_unpool2d",
+    "min_pool2d",
     "pool2d_output_shape",
+    "sum_pool2d",
 ]
 
 
@@ -67,7 +67,7 @@ def max_pool2d(
     Parameters
     ----------
     x : array_like, ``(N, C, H, W)`` or ``(C, H, W)``
-        float32 or float64.
+        Any real dtype, which the result keeps.
     kernel_size : int or ``(height, width)``
         Cells of a window.
     stride : int or ``(height, width)``, optional
@@ -86,7 +86,8 @@ def max_pool2d(
     Returns
     -------
     y : ndarray, ``(N, C, H_out, W_out)``
-        A NaN in a window gives NaN; a window without any cell of the image gives -inf.
+        A NaN in a window gives NaN; a window without any cell of the image gives -inf, or the
+        least number of an integer type.
     indices : ndarray of int64, only with `return_indices`
         ``row * W + column`` in the image without padding, of the first maximum or the first NaN;
         -1 for a window without any cell.
@@ -112,90 +113,75 @@ def max_pool2d(
     )
 
 
-def max_pool2d_grad(
-    dy: ArrayLike,
-    indices: ArrayLike,
-    input_shape: Sequence[int],
+@overload
+def min_pool2d(
+    x: ArrayLike,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    return_indices: Literal[False] = False,
     *,
     layout: Layout = "NCHW",
     threads: int | None = None,
     out: Array | None = None,
-) -> Array:
-    """Gradient of `max_pool2d` with respect to `x`.
+) -> Array: ...
+@overload
+def min_pool2d(
+    x: ArrayLike,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    *,
+    return_indices: Literal[True],
+    layout: Layout = "NCHW",
+    threads: int | None = None,
+    out: Array | None = None,
+) -> tuple[Array, Array]: ...
+def min_pool2d(
+    x: ArrayLike,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    *,
+    layout: Layout = "NCHW",
+    threads: int | None = None,
+    out: Array | None = None,
+) -> Array | tuple[Array, Array]:
+    """Minimum of every window.
 
     Parameters
     ----------
-    dy : array_like, ``(N, C, H_out, W_out)`` or ``(C, H_out, W_out)``
-    indices : array_like of int, same shape
-        From ``max_pool2d(..., return_indices=True)``. The gradient of index -1 is dropped;
-        windows that share their maximum add up.
-    input_shape : sequence of int
-        Shape of `x`.
-    layout, threads, out
-        See `conv2d`.
+    x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, layout, threads, out
+        See `max_pool2d`.
 
     Returns
     -------
-    ndarray of shape `input_shape`
+    y, indices : ndarray
+        As `max_pool2d`; a window without any cell gives inf, or the greatest number of an integer
+        type. `max_pool2d_grad` takes the indices.
 
     Raises
     ------
-    IndexError
-        For an index outside ``-1 ... H*W - 1``.
     ValueError, TypeError, NotImplementedError
         As `conv2d`.
 
     Examples
     --------
     >>> import numpy as np, convpool
-    >>> y, indices = convpool.max_pool2d(np.array([[[1.0, 5.0, 2.0]]]), (1, 2), 1,
-    ...                                  return_indices=True)
-    >>> convpool.max_pool2d_grad(np.ones_like(y), indices, (1, 1, 3))
-    array([[[0., 2., 0.]]])
+    >>> convpool.min_pool2d(np.arange(9).reshape(1, 3, 3), 2, stride=1)
+    array([[[0, 1],
+            [3, 4]]])
     """
-    return _core.max_pool2d_grad(dy, indices, input_shape, layout, threads, out)
-
-
-def max_unpool2d(
-    y: ArrayLike,
-    indices: ArrayLike,
-    output_shape: Sequence[int],
-    *,
-    layout: Layout = "NCHW",
-    threads: int | None = None,
-    out: Array | None = None,
-) -> Array:
-    """Put every maximum back where it came from; all other cells are zero.
-
-    Parameters
-    ----------
-    y : array_like, ``(N, C, H_out, W_out)`` or ``(C, H_out, W_out)``
-    indices : array_like of int, same shape
-        From ``max_pool2d(..., return_indices=True)``. Values of index -1 are dropped; where
-        several values have one index, the last in memory order stays.
-    output_shape : sequence of int
-        Shape of the result, usually that of the pooled image.
-    layout, threads, out
-        See `conv2d`.
-
-    Returns
-    -------
-    ndarray of shape `output_shape`
-
-    Raises
-    ------
-    IndexError
-        For an index outside ``-1 ... H*W - 1``.
-    ValueError, TypeError, NotImplementedError
-        As `conv2d`.
-
-    Examples
-    --------
-    >>> import numpy as np, convpool
-    >>> convpool.max_unpool2d(np.array([[[5.0]]]), np.array([[[1]]]), (1, 1, 3))
-    array([[[0., 5., 0.]]])
-    """
-    return _core.max_unpool2d(y, indices, output_shape, layout, threads, out)
+    return _core.min_pool2d(
+        x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, layout, threads, out
+    )
 
 
 def avg_pool2d(
@@ -209,7 +195,7 @@ def avg_pool2d(
     *,
     dilation: Pair = 1,
     pad_mode: PadMode = "constant",
-    pad_value: float = 0,
+    pad_value: complex = 0,
     layout: Layout = "NCHW",
     dtype: DTypeLike | None = None,
     threads: int | None = None,
@@ -219,7 +205,9 @@ def avg_pool2d(
 
     Parameters
     ----------
-    x, kernel_size, stride, padding, dilation, ceil_mode, layout, threads, out
+    x : array_like, ``(N, C, H, W)`` or ``(C, H, W)``
+        Any numeric dtype; whole numbers give float64.
+    kernel_size, stride, padding, dilation, ceil_mode, layout, threads, out
         See `max_pool2d`.
     count_include_pad : bool
         Whether padded cells count in the divisor. The overhang of `ceil_mode` never does.
@@ -255,37 +243,35 @@ def avg_pool2d(
     )  # fmt: skip
 
 
-def avg_pool2d_grad(
-    dy: ArrayLike,
-    input_shape: Sequence[int],
+def sum_pool2d(
+    x: ArrayLike,
     kernel_size: Pair,
     stride: Pair | None = None,
     padding: Padding = 0,
     ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
     *,
     dilation: Pair = 1,
     pad_mode: PadMode = "constant",
+    pad_value: complex = 0,
     layout: Layout = "NCHW",
     dtype: DTypeLike | None = None,
     threads: int | None = None,
     out: Array | None = None,
 ) -> Array:
-    """Gradient of `avg_pool2d` with respect to `x`.
+    """Sum of every window; its gradient is that of `avg_pool2d` with ``divisor_override=1``.
 
     Parameters
     ----------
-    dy : array_like, ``(N, C, H_out, W_out)`` or ``(C, H_out, W_out)``
-    input_shape : sequence of int
-        Shape of `x`.
-    kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation, \
-pad_mode, layout, dtype, threads, out
-        As they were in `avg_pool2d`.
+    x : array_like, ``(N, C, H, W)`` or ``(C, H, W)``
+        Any numeric dtype; whole numbers widen as in `numpy.sum`.
+    kernel_size, stride, padding, ceil_mode, dilation, layout, threads, out
+        See `max_pool2d`.
+    pad_mode, pad_value, dtype
+        See `conv2d`.
 
     Returns
     -------
-    ndarray of shape `input_shape`
+    ndarray, ``(N, C, H_out, W_out)``
 
     Raises
     ------
@@ -295,13 +281,60 @@ pad_mode, layout, dtype, threads, out
     Examples
     --------
     >>> import numpy as np, convpool
-    >>> convpool.avg_pool2d_grad(np.ones((1, 1, 2)), (1, 1, 3), (1, 2), 1)
-    array([[[0.5, 1. , 0.5]]])
+    >>> convpool.sum_pool2d(np.full((1, 2, 2), 200, np.uint8), 2)
+    array([[[800]]], dtype=uint64)
     """
-    return _core.avg_pool2d_grad(
-        dy, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad,
-        divisor_override, dilation, pad_mode, layout, dtype, threads, out,
+    return _core.sum_pool2d(
+        x, kernel_size, stride, padding, ceil_mode, dilation,
+        pad_mode, pad_value, layout, dtype, threads, out,
     )  # fmt: skip
+
+
+def lp_pool2d(
+    x: ArrayLike,
+    norm_type: float,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    ceil_mode: bool = False,
+    *,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    layout: Layout = "NCHW",
+    dtype: DTypeLike | None = None,
+    threads: int | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Lp norm of every window: ``sum(abs(x)**p)**(1/p)``.
+
+    Parameters
+    ----------
+    x : array_like, ``(N, C, H, W)`` or ``(C, H, W)``
+        Any real dtype; whole numbers give float64.
+    norm_type : float
+        The power p, positive; ``inf`` gives the largest absolute value.
+    kernel_size, stride, ceil_mode, padding, dilation, layout, threads, out
+        See `max_pool2d`.
+    dtype
+        See `conv2d`.
+
+    Returns
+    -------
+    ndarray, ``(N, C, H_out, W_out)``
+
+    Raises
+    ------
+    ValueError, TypeError, NotImplementedError
+        As `conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np, convpool
+    >>> convpool.lp_pool2d(np.array([[[3.0, -4.0]]]), 2, (1, 2))
+    array([[[5.]]])
+    """
+    return _core.lp_pool2d(
+        x, norm_type, kernel_size, stride, ceil_mode, padding, dilation, layout, dtype, threads, out
+    )
 
 
 def pool2d_output_shape(

@@ -1,0 +1,287 @@
+#include "arrays.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace convpool {
+namespace {
+
+[[noreturn]] void fail_type(const std::string& message) { throw py::type_error(message); }
+
+std::string text(const py::dtype& dtype) {
+  return py::cast<std::string>(py::str(static_cast<py::object>(dtype)));
+}
+
+bool is_half(const py::dtype& dtype) {
+  if (dtype.kind() == 'f') return dtype.itemsize() == 2;
+  return dtype.kind() == 'V' && text(dtype) == "bfloat16";
+}
+
+bool is_whole(const py::dtype& dtype) {
+  return dtype.kind() == 'b' || dtype.kind() == 'i' || dtype.kind() == 'u';
+}
+
+void check_numeric(const std::string& name, const py::dtype& dtype) {
+  const char kind = dtype.kind();
+  if (is_whole(dtype) || is_half(dtype)) return;
+  if ((kind == 'f' && dtype.itemsize() <= 8) || (kind == 'c' && dtype.itemsize() <= 16)) return;
+  if (kind == 'f' || kind == 'c') {
+    throw Unsupported(name + ": dtype " + text(dtype) +
+                      " is not implemented; convert to float64 or complex128");
+  }
+  fail_type(name + " must be numeric, got dtype " + text(dtype));
+}
+
+py::module_ numpy() { return py::module_::import("numpy"); }
+
+py::dtype to_dtype(const char* name) { return py::dtype(std::string(name)); }
+
+// The type that holds elements of `dtype` as they are; halves are computed in float32.
+Type stored_type(const py::dtype& dtype) {
+  const auto size = dtype.itemsize();
+  switch (is_half(dtype) ? 'h' : dtype.kind()) {
+    case 'h': return Type::float32;
+    case 'f': return size == 4 ? Type::float32 : Type::float64;
+    case 'c': return size == 8 ? Type::float32 : Type::float64;
+    case 'i':
+      return size == 1 ? Type::int8 : size == 2 ? Type::int16 : size == 4 ? Type::int32
+                                                                          : Type::int64;
+    default:
+      return size == 1 ? Type::uint8 : size == 2 ? Type::uint16 : size == 4 ? Type::uint32
+                                                                            : Type::uint64;
+  }
+}
+
+py::dtype common_dtype(std::initializer_list<const Operand*> operands) {
+  py::list dtypes;
+  bool same = true;
+  for (const Operand* operand : operands) {
+    if (!operand) continue;
+    const py::dtype dtype = operand->array().dtype();
+    check_numeric(operand->name(), dtype);
+    dtypes.append(dtype);
+    same = same && dtype.is(dtypes[0]);
+  }
+  // One type is common_dtype too, but may be byte-swapped; result_type makes it native.
+  if (same && py::cast<py::dtype>(dtypes[0]).byteorder() != '>') {
+    return py::cast<py::dtype>(dtypes[0]);
+  }
+  return py::cast<py::dtype>(numpy().attr("result_type")(*dtypes));
+}
+
+// Axes of an NHWC array in the order of NCHW, or back; also for arrays without a batch.
+py::array with_axes(const py::array& array, bool channels_first) {
+  const Index last = array.ndim() - 1, rows = last - 2;
+  py::list order;
+  for (Index axis = 0; axis < rows; ++axis) order.append(axis);
+  const Pair spatial = channels_first ? Pair{rows, rows + 1} : Pair{rows + 1, rows + 2};
+  if (channels_first) order.append(last);
+  for (Index axis : spatial) order.append(axis);
+  if (!channels_first) order.append(rows);
+  return array.attr("transpose")(order);
+}
+
+using Api = py::detail::npy_api;
+constexpr int contiguous = Api::NPY_ARRAY_C_CONTIGUOUS_, aligned = Api::NPY_ARRAY_ALIGNED_;
+
+bool is_ready(const py::array& array, const py::dtype& dtype, int flags) {
+  return (array.flags() & flags) == flags && array.dtype().is(dtype);
+}
+
+// Strides that the core follows: whole elements, and rows whose cells are near each other; a copy
+// of far ones is cheaper than reading each cache line once for every tap.
+bool is_cheap_to_read(const py::array& images) {
+  const Index size = images.itemsize(), last = images.ndim() - 1;
+  for (Index axis = 0; axis <= last; ++axis) {
+    if (images.strides(axis) % size != 0) return false;
+  }
+  return std::abs(images.strides(last)) <= 2 * size;
+}
+
+bool overlap(const py::array& a, const py::array& b) {
+  // Both ends of the memory between the first and last element, for strides of any sign.
+  const auto bounds = [](const py::array& array) {
+    const char* low = static_cast<const char*>(array.data());
+    const char* high = low + array.itemsize();
+    for (Index axis = 0; axis < array.ndim(); ++axis) {
+      if (array.shape(axis) == 0) return std::pair{low, low};
+      const Index span = (array.shape(axis) - 1) * array.strides(axis);
+      (span < 0 ? low : high) += span;
+    }
+    return std::pair{low, high};
+  };
+  const auto [a_low, a_high] = bounds(a);
+  const auto [b_low, b_high] = bounds(b);
+  return a_low < b_high && b_low < a_high;
+}
+
+}  // namespace
+
+py::dtype dtype_of(Type type) {
+  switch (type) {
+    case Type::float32: return py::dtype::of<float>();
+    case Type::float64: return py::dtype::of<double>();
+    case Type::int8: return py::dtype::of<std::int8_t>();
+    case Type::int16: return py::dtype::of<std::int16_t>();
+    case Type::int32: return py::dtype::of<std::int32_t>();
+    case Type::int64: return py::dtype::of<std::int64_t>();
+    case Type::uint8: return py::dtype::of<std::uint8_t>();
+    case Type::uint16: return py::dtype::of<std::uint16_t>();
+    case Type::uint32: return py::dtype::of<std::uint32_t>();
+    case Type::uint64: break;
+  }
+  return py::dtype::of<std::uint64_t>();
+}
+
+Operand::Operand(const char* name, py::handle object) : name_(name) {
+  if (!py::isinstance<py::array>(object)) {
+    try {
+      array_ = numpy().attr("asarray")(object);
+    } catch (py::error_already_set& error) {
+      if (!error.matches(PyExc_ValueError)) throw;
+      throw py::value_error(std::string(name) + ": " + py::cast<std::string>(py::str(error.value())));
+    }
+    return;
+  }
+  array_ = py::reinterpret_borrow<py::array>(object);
+  if (Py_TYPE(object.ptr()) == reinterpret_cast<PyTypeObject*>(Api::get().PyArray_Type_)) return;
+  if (py::isinstance(object, py::module_::import("numpy.ma").attr("MaskedArray"))) {
+    fail_type(std::string(name) +
+              " is a masked array, whose mask would be ignored; fill it first with .filled()");
+  }
+}
+
+py::array Operand::channels_first(Layout layout) const {
+  return layout == Layout::nhwc && array_.ndim() >= 3 ? with_axes(array_, true) : array_;
+}
+
+py::array Operand::prepared(Type type, Layout layout) const {
+  check_numeric(name_, array_.dtype());
+  return converted(dtype_of(type), channels_first(layout));
+}
+
+py::array Operand::strided(Type type, Layout layout) const {
+  check_numeric(name_, array_.dtype());
+  const py::array view = channels_first(layout);
+  const py::dtype dtype = dtype_of(type);
+  if (is_ready(view, dtype, aligned) && is_cheap_to_read(view)) return view;
+  return converted(dtype, view);
+}
+
+py::array Operand::prepared_indices(Layout layout) const {
+  const char kind = array_.dtype().kind();
+  if (kind != 'i' && kind != 'u') {
+    fail_type(std::string(name_) + " must be integers, got dtype " + text(array_.dtype()));
+  }
+  const py::array indices = converted(py::dtype::of<Index>(), channels_first(layout));
+  // Unsigned numbers from 2^63 on have become negative, and -1 means "no cell".
+  const Index* values = data<Index>(indices);
+  if (kind == 'u' && std::any_of(values, values + indices.size(), [](Index i) { return i < 0; })) {
+    throw py::index_error(std::string(name_) + " must be below 2^63");
+  }
+  return indices;
+}
+
+py::array Operand::converted(const py::dtype& dtype, const py::array& view) const {
+  if (is_ready(view, dtype, contiguous | aligned)) return view;
+  PyObject* made = Api::get().PyArray_FromAny_(
+      view.ptr(), py::dtype(dtype).release().ptr(), 0, 0,
+      contiguous | aligned | Api::NPY_ARRAY_FORCECAST_, nullptr);
+  if (!made) throw py::error_already_set();
+  return py::reinterpret_steal<py::array>(made);
+}
+
+double Operand::bound() const {
+  const py::dtype dtype = array_.dtype();
+  if (array_.size() == 0) return 0;
+  if (dtype.kind() == 'b') return 1;
+  if (dtype.itemsize() <= 2) return std::ldexp(1, 8 * static_cast<int>(dtype.itemsize()));
+  const double low = py::cast<double>(py::float_(array_.attr("min")()));
+  const double high = py::cast<double>(py::float_(array_.attr("max")()));
+  return std::max(std::abs(low), std::abs(high));
+}
+
+Numbers numbers_for(std::initializer_list<const Operand*> operands, py::handle dtype, Rule rule) {
+  Numbers numbers;
+  const py::dtype common = operands.size() > 0
+                               ? common_dtype(operands)
+                               : py::cast<py::dtype>(numpy().attr("dtype")(dtype));
+  numbers.result = common;
+  if (!dtype.is_none()) {
+    numbers.result = py::cast<py::dtype>(numpy().attr("dtype")(dtype));
+    check_numeric("dtype", numbers.result);
+    const bool whole = is_whole(common) && is_whole(numbers.result);
+    const bool castable =
+        py::cast<bool>(numpy().attr("can_cast")(common, numbers.result, "same_kind"));
+    if (!castable && !whole) {
+      fail_type("dtype " + text(numbers.result) + " cannot hold results of " + text(common));
+    }
+    if (rule == Rule::mean && is_whole(numbers.result)) {
+      fail_type("dtype of an average must be floating or complex, got " + text(numbers.result));
+    }
+  } else if (is_whole(common) && rule == Rule::sum) {
+    const bool wide = common.itemsize() == 8;
+    if (!wide) numbers.result = to_dtype(common.kind() == 'u' ? "uint64" : "int64");
+  } else if (is_whole(common) && rule == Rule::mean) {
+    numbers.result = to_dtype("float64");
+  }
+  numbers.is_complex = numbers.result.kind() == 'c';
+  if (numbers.is_complex && rule == Rule::order) {
+    fail_type("complex numbers have no order, got dtype " + text(common));
+  }
+  numbers.compute = stored_type(numbers.result);
+  numbers.is_integer = rule == Rule::sum && is_whole(numbers.result);
+  if (numbers.is_integer) numbers.compute = Type::int64;
+  return numbers;
+}
+
+void choose_compute_type(Numbers& numbers, double terms, double bound) {
+  constexpr double many = 1 << 14;
+  if (numbers.is_integer) {
+    numbers.compute = bound <= std::ldexp(1, 24)   ? Type::float32
+                      : bound <= std::ldexp(1, 53) ? Type::float64
+                                                   : Type::int64;
+  } else if (numbers.compute == Type::float32 && terms > many) {
+    numbers.compute = Type::float64;
+  }
+}
+
+Result::Result(const Shape& shape, Layout layout, const Numbers& numbers, py::handle out,
+               std::initializer_list<const py::array*> operands) {
+  if (out.is_none()) {
+    returned_ = py::array(numbers.result, shape);
+  } else {
+    if (!py::isinstance<py::array>(out)) fail_type("out must be an ndarray, got " + shown(out));
+    returned_ = py::reinterpret_borrow<py::array>(out);
+    if (!returned_.dtype().equal(numbers.result)) {
+      fail_type("out must have dtype " + text(numbers.result) + ", got " +
+                text(returned_.dtype()));
+    }
+    check_shape("out", {returned_.shape(), returned_.shape() + returned_.ndim()}, shape);
+    if (!returned_.writeable()) throw py::value_error("out is read-only");
+  }
+  const py::dtype compute = numbers.is_complex ? numbers.result : dtype_of(numbers.compute);
+  const bool move_axes = layout == Layout::nhwc && shape.size() >= 3;
+  target_ = move_axes ? with_axes(returned_, true) : returned_;
+  bool direct = is_ready(target_, compute, contiguous | aligned);
+  for (const py::array* operand : operands) direct = direct && !overlap(target_, *operand);
+  written_ = direct ? target_
+                    : py::array(compute, Shape{target_.shape(), target_.shape() + target_.ndim()});
+}
+
+py::object Result::finish() {
+  if (written_.is(target_)) return returned_;
+  // Exact whole numbers in a floating type narrow modulo their range only by way of int64.
+  const bool narrows = written_.dtype().kind() == 'f' && is_whole(target_.dtype());
+  const py::object source = narrows ? written_.attr("astype")("int64") : written_;
+  using namespace py::literals;
+  numpy().attr("copyto")(target_, source, "casting"_a = "unsafe");
+  return returned_;
+}
+
+py::object Result::assign(py::handle values) {
+  numpy().attr("copyto")(target_, values);
+  return returned_;
+}
+
+}  // namespace convpool

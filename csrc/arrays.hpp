@@ -1,0 +1,141 @@
+// NumPy arrays in and out: which are accepted, in which type a function computes and returns, how
+// memory becomes contiguous. Knows pybind11 and NumPy; knows nothing of convolutions.
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include <initializer_list>
+
+#include "arguments.hpp"
+#include "view.hpp"
+
+namespace convpool {
+
+// What the core computes with. Integers of a sum are int64, and wrap modulo 2^64.
+enum class Type {
+  float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
+};
+
+py::dtype dtype_of(Type type);
+
+// How integers and complex numbers are taken.
+enum class Rule {
+  sum,   // integers widen as in numpy.sum
+  mean,  // integers become float64
+  keep,  // nothing is added
+  order  // nothing is added, and complex numbers have no order
+};
+
+// In which type a function computes, and which it returns.
+struct Numbers {
+  py::dtype result;
+  Type compute = Type::float32;
+  bool is_complex = false;
+  bool is_integer = false;  // of a sum
+};
+
+// An array argument as the user gave it. `forcecast` conversions of pybind11 would take strings,
+// complex and masked arrays, so nothing is converted here and every type is checked by name.
+class Operand {
+ public:
+  Operand(const char* name, py::handle object);
+
+  const char* name() const { return name_; }
+  const py::array& array() const { return array_; }
+  Shape shape() const { return {array_.shape(), array_.shape() + array_.ndim()}; }
+  Images images(Layout layout) const { return parse_images(name_, shape(), layout); }
+
+  // C-contiguous, aligned, in native byte order, of this type, channels before rows; the array
+  // itself where it is all that already.
+  py::array prepared(Type type, Layout layout = Layout::nchw) const;
+  // The same, but any strides that are cheap to read stay.
+  py::array strided(Type type, Layout layout) const;
+  py::array prepared_indices(Layout layout) const;
+
+  // No element is larger in absolute value; for integers.
+  double bound() const;
+
+  // A view.
+  py::array channels_first(Layout layout) const;
+
+ private:
+  py::array converted(const py::dtype& dtype, const py::array& view) const;
+
+  const char* name_;
+  py::array array_;
+};
+
+Numbers numbers_for(std::initializer_list<const Operand*> operands, py::handle dtype, Rule rule);
+
+// For a sum of that many products, whose absolute values add up to at most `bound`: integers are
+// computed in the fastest type that holds every partial sum exactly, and long float32 sums in
+// float64, since plain summation of so many would lose digits.
+void choose_compute_type(Numbers& numbers, double terms, double bound);
+
+// The array that a function returns: new, or the caller's out=. The core writes to data(), which
+// is contiguous and overlaps no operand; finish() converts it into place where that is another.
+class Result {
+ public:
+  Result(const Shape& shape, Layout layout, const Numbers& numbers, py::handle out,
+         std::initializer_list<const py::array*> operands = {});
+
+  template <class T>
+  T* data() {
+    return static_cast<T*>(written_.mutable_data());
+  }
+  py::object finish();
+
+  // Instead of data() and finish(): values that exist already, channels before rows.
+  py::object assign(py::handle values);
+
+ private:
+  py::array returned_;  // what the caller gets
+  py::array target_;    // the same memory, channels before rows
+  py::array written_;   // what the core writes: target_, or a temporary
+};
+
+template <class T>
+const T* data(const py::array& array) {
+  return static_cast<const T*>(array.data());
+}
+
+template <class T>
+View<T> view(const py::array& images) {
+  const Index n = images.ndim() - 3;
+  const auto stride = [&](Index axis) {
+    return axis < 0 ? 0 : images.strides(axis) / static_cast<Index>(sizeof(T));
+  };
+  return {data<T>(images), stride(n - 1), stride(n), stride(n + 1), stride(n + 2)};
+}
+
+// Calls compute(T()) without the GIL for the type of a sum. Integers are unsigned there, so that
+// wrapping around is defined.
+template <class Compute>
+void run(Type type, Compute compute) {
+  py::gil_scoped_release without_gil;
+  switch (type) {
+    case Type::float32: return compute(float());
+    case Type::float64: return compute(double());
+    default: return compute(std::uint64_t());
+  }
+}
+
+// Calls compute(T()) without the GIL for any type.
+template <class Compute>
+void run_any(Type type, Compute compute) {
+  py::gil_scoped_release without_gil;
+  switch (type) {
+    case Type::float32: return compute(float());
+    case Type::float64: return compute(double());
+    case Type::int8: return compute(std::int8_t());
+    case Type::int16: return compute(std::int16_t());
+    case Type::int32: return compute(std::int32_t());
+    case Type::int64: return compute(std::int64_t());
+    case Type::uint8: return compute(std::uint8_t());
+    case Type::uint16: return compute(std::uint16_t());
+    case Type::uint32: return compute(std::uint32_t());
+    case Type::uint64: return compute(std::uint64_t());
+  }
+}
+
+}  // namespace convpool

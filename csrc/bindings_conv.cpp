@@ -1,0 +1,348 @@
+// Convolutions: five steps a function. Take the arrays, make the problem, get the result's memory,
+// release the GIL and compute, return. Arguments come by position from conv.py and columns.py.
+
+#include <cmath>
+
+#include "bindings.hpp"
+#include "conv2d.hpp"
+
+namespace convpool::bindings {
+namespace {
+
+Geometry to_geometry(Object stride, Object padding, Object dilation, Object groups,
+                     Object pad_mode) {
+  Geometry geometry;
+  geometry.stride = to_pair("stride", stride);
+  geometry.padding = to_padding(padding);
+  geometry.dilation = to_pair("dilation", dilation);
+  geometry.groups = to_index("groups", groups);
+  geometry.pad_mode = parse_pad_mode(to_word("pad_mode", pad_mode));
+  return geometry;
+}
+
+void check_options(Object precision, Object threads) {
+  check_precision(to_word("precision", precision));
+  check_threads(threads);
+}
+
+Plan plan_for(const Numbers& numbers, const Conv2d& p, Operation operation, Object algorithm) {
+  const std::string word = to_word("algorithm", algorithm);
+  switch (numbers.compute) {
+    case Type::float32: return plan_conv2d<float>(p, operation, word);
+    case Type::float64: return plan_conv2d<double>(p, operation, word);
+    default: return plan_conv2d<std::uint64_t>(p, operation, word);
+  }
+}
+
+// Largest sum of `terms` products, for whole numbers; floating ones need no bound.
+double bound_of(const Numbers& numbers, double terms, const Operand& a, const Operand& b,
+                const Operand* bias = nullptr, double pad_value = 0) {
+  if (!numbers.is_integer) return 0;
+  return terms * std::max(a.bound(), std::abs(pad_value)) * std::max(b.bound(), 1.0) +
+         (bias ? bias->bound() : 0);
+}
+
+Shape result_shape(const Images& images, const Conv2d& p) {
+  return with_channels(images, p.out_channels, p.h.out, p.w.out).shape();
+}
+
+// An optional vector of one number a channel; an empty array stands for none.
+struct Bias {
+  Bias(Object object) {
+    if (!object.is_none()) operand.emplace("bias", object);
+  }
+  const Operand* pointer() const { return operand ? &*operand : nullptr; }
+  void check(Index channels) const {
+    if (operand) check_shape("bias", operand->shape(), {channels});
+  }
+  void prepare(Type type) {
+    if (operand) array = operand->prepared(type);
+  }
+  template <class T>
+  const T* values() const {
+    return operand ? data<T>(array) : nullptr;
+  }
+
+  std::optional<Operand> operand;
+  py::array array;
+};
+
+// A 1x1 convolution reads the image as a matrix, which takes rows that follow each other.
+py::array prepared_images(const Operand& x, const Conv2d& p, Type type, Layout layout) {
+  return columns_are_input(p) ? x.prepared(type, layout) : x.strided(type, layout);
+}
+
+py::object conv2d(Object x_object, Object weight_object, Object bias_object, Object stride,
+                  Object padding, Object dilation, Object groups, Object pad_mode,
+                  Object pad_value, Object layout_word, Object dtype, Object precision,
+                  Object algorithm, Object threads, Object out) {
+  const Operand x("x", x_object), weight("weight", weight_object);
+  Bias bias(bias_object);
+  Numbers numbers = numbers_for({&x, &weight, bias.pointer()}, dtype, Rule::sum);
+  const Layout layout = to_layout(layout_word);
+  check_options(precision, threads);
+
+  Geometry geometry = to_geometry(stride, padding, dilation, groups, pad_mode);
+  if (!numbers.is_complex) geometry.pad_value = to_pad_value(numbers, pad_value);
+  const Images images = x.images(layout);
+  const Conv2d p = make_conv2d(images, weight.shape(), geometry);
+  bias.check(p.out_channels);
+  const double terms = static_cast<double>(p.taps());
+  choose_compute_type(numbers, terms,
+                      bound_of(numbers, terms, x, weight, bias.pointer(), p.pad_value));
+  const Plan plan = plan_for(numbers, p, Operation::forward, algorithm);
+  if (numbers.is_complex) {
+    Result y(result_shape(images, p), layout, numbers, out);
+    return y.assign(call_complex("conv2d", x.channels_first(layout), weight.array(), bias_object,
+                                 stride, padding, dilation, groups, pad_mode, pad_value, algorithm,
+                                 numbers.result));
+  }
+
+  const Type type = numbers.compute;
+  bias.prepare(type);
+  const py::array xs = prepared_images(x, p, type, layout), ws = weight.prepared(type);
+  Result y(result_shape(images, p), layout, numbers, out, {&xs, &ws, &bias.array});
+  run(type, [&](auto zero) {
+    using T = decltype(zero);
+    conv2d_forward(p, plan, view<T>(xs), data<T>(ws), bias.values<T>(), y.data<T>());
+  });
+  return y.finish();
+}
+
+py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_object,
+                            Object stride, Object padding, Object output_padding, Object groups,
+                            Object dilation, Object layout_word, Object dtype, Object precision,
+                            Object algorithm, Object threads, Object out) {
+  const Operand x("x", x_object), weight("weight", weight_object);
+  Bias bias(bias_object);
+  Numbers numbers = numbers_for({&x, &weight, bias.pointer()}, dtype, Rule::sum);
+  const Layout layout = to_layout(layout_word);
+  check_options(precision, threads);
+
+  const Images images = x.images(layout);
+  const Geometry geometry = to_geometry(stride, padding, dilation, groups, py::str("constant"));
+  const Conv2d p = make_conv2d_transpose(images, weight.shape(), geometry,
+                                         to_pair("output_padding", output_padding));
+  bias.check(p.in_channels);
+  const double terms = static_cast<double>(p.group_out()) * p.window();
+  choose_compute_type(numbers, terms, bound_of(numbers, terms, x, weight, bias.pointer()));
+  const Plan plan = plan_for(numbers, p, Operation::grad_input, algorithm);
+  const Shape shape = with_channels(images, p.in_channels, p.h.in, p.w.in).shape();
+  if (numbers.is_complex) {
+    Result y(shape, layout, numbers, out);
+    return y.assign(call_complex("conv2d_transpose", x.channels_first(layout), weight.array(),
+                                 bias_object, stride, padding, output_padding, groups, dilation,
+                                 algorithm, numbers.result));
+  }
+
+  const Type type = numbers.compute;
+  bias.prepare(type);
+  const py::array xs = x.prepared(type, layout), ws = weight.prepared(type);
+  Result y(shape, layout, numbers, out, {&xs, &ws, &bias.array});
+  run(type, [&](auto zero) {
+    using T = decltype(zero);
+    convpool::conv2d_grad_input(p, plan, data<T>(xs), data<T>(ws), bias.values<T>(), y.data<T>());
+  });
+  return y.finish();
+}
+
+py::object conv2d_grad_input(Object dy_object, Object weight_object, Object input_shape,
+                             Object stride, Object padding, Object dilation, Object groups,
+                             Object pad_mode, Object pad_value, Object layout_word, Object dtype,
+                             Object precision, Object algorithm, Object threads, Object out) {
+  const Operand dy("dy", dy_object), weight("weight", weight_object);
+  Numbers numbers = numbers_for({&dy, &weight}, dtype, Rule::sum);
+  const Layout layout = to_layout(layout_word);
+  check_options(precision, threads);
+  if (!numbers.is_complex) to_number("pad_value", pad_value);
+
+  const Images images = parse_images("input_shape", to_shape("input_shape", input_shape), layout);
+  const Conv2d p =
+      make_conv2d(images, weight.shape(), to_geometry(stride, padding, dilation, groups, pad_mode));
+  check_shape("dy", dy.shape(), result_shape(images, p));
+  // A cell that padding shows again and again can meet every output of its plane.
+  const double terms = static_cast<double>(p.group_out()) * p.window() *
+                       (p.h.pad_mode == PadMode::constant ? 1 : p.pixels());
+  choose_compute_type(numbers, terms, bound_of(numbers, terms, dy, weight));
+  const Plan plan = plan_for(numbers, p, Operation::grad_input, algorithm);
+  if (numbers.is_complex) {
+    Result dx(images.shape(), layout, numbers, out);
+    return dx.assign(call_complex("conv2d_grad_input", dy.channels_first(layout), weight.array(),
+                                  channels_first(images).shape(), stride, padding, dilation,
+                                  groups, pad_mode, algorithm, numbers.result));
+  }
+
+  const Type type = numbers.compute;
+  const py::array dys = dy.prepared(type, layout), ws = weight.prepared(type);
+  Result dx(images.shape(), layout, numbers, out, {&dys, &ws});
+  run(type, [&](auto zero) {
+    using T = decltype(zero);
+    convpool::conv2d_grad_input<T>(p, plan, data<T>(dys), data<T>(ws), nullptr, dx.data<T>());
+  });
+  return dx.finish();
+}
+
+py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_size,
+                              Object stride, Object padding, Object dilation, Object groups,
+                              Object pad_mode, Object pad_value, Object layout_word, Object dtype,
+                              Object precision, Object algorithm, Object threads, Object out) {
+  const Operand dy("dy", dy_object), x("x", x_object);
+  Numbers numbers = numbers_for({&dy, &x}, dtype, Rule::sum);
+  const Layout layout = to_layout(layout_word);
+  check_options(precision, threads);
+
+  Geometry geometry = to_geometry(stride, padding, dilation, groups, pad_mode);
+  if (!numbers.is_complex) geometry.pad_value = to_pad_value(numbers, pad_value);
+  const Images images = x.images(layout), dy_images = dy.images(layout);
+  const Pair kernel = to_pair("kernel_size", kernel_size);
+  const Conv2d p = make_conv2d_for_weight(images, dy_images.channels, kernel, geometry);
+  check_shape("dy", dy.shape(), result_shape(images, p));
+  // Sums over pixels are cut into blocks, and stay in float32 however long they are.
+  const double terms = static_cast<double>(p.batch) * p.pixels();
+  choose_compute_type(numbers, 0, bound_of(numbers, terms, x, dy, nullptr, p.pad_value));
+  const Plan plan = plan_for(numbers, p, Operation::grad_weight, algorithm);
+  const Shape shape{p.out_channels, p.group_in(), p.h.kernel, p.w.kernel};
+  if (numbers.is_complex) {
+    Result dw(shape, Layout::nchw, numbers, out);
+    return dw.assign(call_complex("conv2d_grad_weight", dy.channels_first(layout),
+                                  x.channels_first(layout), kernel_size, stride, padding, dilation,
+                                  groups, pad_mode, pad_value, algorithm, numbers.result));
+  }
+
+  const Type type = numbers.compute;
+  const py::array dys = dy.prepared(type, layout), xs = prepared_images(x, p, type, layout);
+  Result dw(shape, Layout::nchw, numbers, out, {&dys, &xs});
+  run(type, [&](auto zero) {
+    using T = decltype(zero);
+    convpool::conv2d_grad_weight(p, plan, data<T>(dys), view<T>(xs), dw.data<T>());
+  });
+  return dw.finish();
+}
+
+py::object conv2d_grad_bias(Object dy_object, Object layout_word, Object dtype, Object threads,
+                            Object out) {
+  const Operand dy("dy", dy_object);
+  const Numbers numbers = numbers_for({&dy}, dtype, Rule::sum);
+  const Layout layout = to_layout(layout_word);
+  check_threads(threads);
+  const Images images = dy.images(layout);
+  if (numbers.is_complex) {
+    Result db({images.channels}, Layout::nchw, numbers, out);
+    return db.assign(
+        call_complex("conv2d_grad_bias", dy.channels_first(layout), numbers.result));
+  }
+
+  const Type type = numbers.compute;
+  const py::array dys = dy.prepared(type, layout);
+  Result db({images.channels}, Layout::nchw, numbers, out, {&dys});
+  run(type, [&](auto zero) {
+    using T = decltype(zero);
+    convpool::conv2d_grad_bias(images.batch, images.channels, images.height * images.width,
+                               data<T>(dys), db.data<T>());
+  });
+  return db.finish();
+}
+
+Shape columns_shape(const Images& images, const Conv2d& p) {
+  Shape shape{images.batch, p.taps(), p.pixels()};
+  if (!images.batched) shape.erase(shape.begin());
+  return shape;
+}
+
+py::object im2col(Object x_object, Object kernel_size, Object stride, Object padding,
+                  Object dilation, Object pad_mode, Object pad_value, Object layout_word,
+                  Object dtype, Object threads, Object out) {
+  const Operand x("x", x_object);
+  const Numbers numbers = numbers_for({&x}, dtype, Rule::keep);
+  const Layout layout = to_layout(layout_word);
+  check_threads(threads);
+
+  Geometry geometry = to_geometry(stride, padding, dilation, py::int_(1), pad_mode);
+  if (!numbers.is_complex) geometry.pad_value = to_pad_value(numbers, pad_value);
+  const Images images = x.images(layout);
+  const Conv2d p = make_windows(images, to_pair("kernel_size", kernel_size), geometry);
+  if (numbers.is_complex) {
+    Result cols(columns_shape(images, p), Layout::nchw, numbers, out);
+    return cols.assign(call_complex("im2col", x.channels_first(layout), kernel_size, stride,
+                                    padding, dilation, pad_mode, pad_value, numbers.result));
+  }
+
+  const Type type = numbers.compute;
+  const py::array xs = x.strided(type, layout);
+  Result cols(columns_shape(images, p), Layout::nchw, numbers, out, {&xs});
+  run_any(type, [&](auto zero) {
+    using T = decltype(zero);
+    convpool::im2col(p, view<T>(xs), cols.data<T>());
+  });
+  return cols.finish();
+}
+
+py::object col2im(Object cols_object, Object input_shape, Object kernel_size, Object stride,
+                  Object padding, Object dilation, Object pad_mode, Object layout_word,
+                  Object dtype, Object threads, Object out) {
+  const Operand cols("cols", cols_object);
+  const Numbers numbers = numbers_for({&cols}, dtype, Rule::sum);
+  const Layout layout = to_layout(layout_word);
+  check_threads(threads);
+
+  const Images images = parse_images("input_shape", to_shape("input_shape", input_shape), layout);
+  const Conv2d p = make_windows(images, to_pair("kernel_size", kernel_size),
+                                to_geometry(stride, padding, dilation, py::int_(1), pad_mode));
+  check_shape("cols", cols.shape(), columns_shape(images, p));
+  if (numbers.is_complex) {
+    Result x(images.shape(), layout, numbers, out);
+    return x.assign(call_complex("col2im", cols.array(), channels_first(images).shape(),
+                                 kernel_size, stride, padding, dilation, pad_mode,
+                                 numbers.result));
+  }
+
+  const Type type = numbers.compute;
+  const py::array prepared = cols.prepared(type);
+  Result x(images.shape(), layout, numbers, out, {&prepared});
+  run(type, [&](auto zero) {
+    using T = decltype(zero);
+    convpool::col2im(p, data<T>(prepared), x.data<T>());
+  });
+  return x.finish();
+}
+
+py::tuple conv2d_output_shape(Object x_shape, Object weight_shape, Object stride, Object padding,
+                              Object dilation, Object groups, Object layout_word) {
+  const Images images =
+      parse_images("x_shape", to_shape("x_shape", x_shape), to_layout(layout_word));
+  const Geometry geometry = to_geometry(stride, padding, dilation, groups, py::str("constant"));
+  const Conv2d p = make_conv2d(images, to_shape("weight_shape", weight_shape), geometry);
+  return py::tuple(py::cast(result_shape(images, p)));
+}
+
+py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Object padding,
+                         Object dilation, Object groups, Object layout_word, Object dtype,
+                         Object precision, Object algorithm, Object threads) {
+  const Numbers numbers = numbers_for({}, dtype, Rule::sum);
+  check_options(precision, threads);
+  const Images images =
+      parse_images("x_shape", to_shape("x_shape", x_shape), to_layout(layout_word));
+  const Geometry geometry = to_geometry(stride, padding, dilation, groups, py::str("constant"));
+  const Conv2d p = make_conv2d(images, to_shape("weight_shape", weight_shape), geometry);
+  const Plan plan = plan_for(numbers, p, Operation::forward, algorithm);
+  const double flops = 2.0 * static_cast<double>(p.batch) * p.image_multiply_adds();
+  return py::make_tuple(plan.name(), plan.instruction_set, py::make_tuple(plan.mr, plan.nr),
+                        plan.scratch_bytes, py::int_(py::float_(flops)),
+                        py::tuple(py::cast(result_shape(images, p))), plan.reason);
+}
+
+}  // namespace
+
+void bind_convolutions(py::module_& module) {
+  module.def("conv2d", conv2d);
+  module.def("conv2d_transpose", conv2d_transpose);
+  module.def("conv2d_grad_input", conv2d_grad_input);
+  module.def("conv2d_grad_weight", conv2d_grad_weight);
+  module.def("conv2d_grad_bias", conv2d_grad_bias);
+  module.def("im2col", im2col);
+  module.def("col2im", col2im);
+  module.def("conv2d_output_shape", conv2d_output_shape);
+  module.def("explain_conv2d", explain_conv2d);
+}
+
+}  // namespace convpool::bindings

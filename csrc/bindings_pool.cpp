@@ -1,0 +1,309 @@
+// Pools: five steps a function, as in bindings_conv.cpp. Arguments come by position from pool.py.
+
+#include "bindings.hpp"
+#include "pool2d.hpp"
+
+namespace convpool::bindings {
+namespace {
+
+struct PoolArguments {
+  PoolArguments(Object kernel_size, Object stride, Object padding, Object dilation,
+                Object ceil_mode)
+      : kernel(to_pair("kernel_size", kernel_size)) {
+    options.stride = stride.is_none() ? kernel : to_pair("stride", stride);
+    options.padding = to_padding(padding);
+    options.dilation = to_pair("dilation", dilation);
+    options.ceil_mode = to_bool("ceil_mode", ceil_mode);
+  }
+  void set_count(Object count_include_pad, Object divisor_override) {
+    options.count_include_pad = to_bool("count_include_pad", count_include_pad);
+    if (!divisor_override.is_none()) {
+      options.divisor = to_index("divisor_override", divisor_override);
+    }
+  }
+  void set_padding(Object pad_mode, double pad_value) {
+    options.pad_mode = parse_pad_mode(to_word("pad_mode", pad_mode));
+    options.pad_value = pad_value;
+  }
+  Pool2d problem(const Images& images) const { return make_pool2d(images, kernel, options); }
+
+  Pair kernel;
+  PoolOptions options;
+};
+
+Shape result_shape(const Images& images, const Pool2d& p) {
+  return with_channels(images, images.channels, p.h.out, p.w.out).shape();
+}
+
+// Maximum and minimum, of sliding and of adaptive windows.
+py::object pool_extremum(Extremum extremum, const Operand& x, const Images& images,
+                         const Pool2d& p, const Numbers& numbers, bool with_indices,
+                         Layout layout, Object out) {
+  const py::array xs = x.strided(numbers.compute, layout);
+  Result y(result_shape(images, p), layout, numbers, out, {&xs});
+  const Numbers index_numbers{dtype_of(Type::int64), Type::int64};
+  std::optional<Result> indices;
+  if (with_indices) indices.emplace(result_shape(images, p), layout, index_numbers, py::none());
+  run_any(numbers.compute, [&](auto zero) {
+    using T = decltype(zero);
+    extremum_pool2d(p, extremum, view<T>(xs), y.data<T>(),
+                    indices ? indices->data<Index>() : nullptr);
+  });
+  if (!indices) return y.finish();
+  return py::make_tuple(y.finish(), indices->finish());
+}
+
+template <Extremum extremum>
+py::object sliding_extremum(Object x_object, Object kernel_size, Object stride, Object padding,
+                            Object dilation, Object ceil_mode, Object return_indices,
+                            Object layout_word, Object threads, Object out) {
+  const Operand x("x", x_object);
+  const Numbers numbers = numbers_for({&x}, py::none(), Rule::order);
+  const Layout layout = to_layout(layout_word);
+  check_threads(threads);
+  const PoolArguments arguments(kernel_size, stride, padding, dilation, ceil_mode);
+  const Images images = x.images(layout);
+  return pool_extremum(extremum, x, images, arguments.problem(images), numbers,
+                       to_bool("return_indices", return_indices), layout, out);
+}
+
+py::object adaptive_max_pool2d(Object x_object, Object output_size, Object return_indices,
+                               Object layout_word, Object threads, Object out) {
+  const Operand x("x", x_object);
+  const Numbers numbers = numbers_for({&x}, py::none(), Rule::order);
+  const Layout layout = to_layout(layout_word);
+  check_threads(threads);
+  const Images images = x.images(layout);
+  const Pool2d p = make_adaptive_pool2d(images, to_pair("output_size", output_size));
+  return pool_extremum(Extremum::maximum, x, images, p, numbers,
+                       to_bool("return_indices", return_indices), layout, out);
+}
+
+// max_pool2d_grad and max_unpool2d: values to the places that their indices name.
+template <class Core>
+py::object scatter(const char* name, const char* function, Rule rule, Object values_object,
+                   Object indices_object, const char* shape_name, Object shape, Object layout_word,
+                   Object threads, Object out, Core core) {
+  const Operand values(name, values_object), indices("indices", indices_object);
+  const Numbers numbers = numbers_for({&values}, py::none(), rule);
+  const Layout layout = to_layout(layout_word);
+  check_threads(threads);
+  const Images images = parse_images(shape_name, to_shape(shape_name, shape), layout);
+  const Images windows = values.images(layout);
+  check_shape(name, values.shape(),
+              with_channels(images, images.channels, windows.height, windows.width).shape());
+  check_shape("indices", indices.shape(), values.shape());
+  if (numbers.is_complex) {
+    Result x(images.shape(), layout, numbers, out);
+    return x.assign(call_complex(function, values.channels_first(layout),
+                                 indices.channels_first(layout), channels_first(images).shape()));
+  }
+
+  const py::array vs = values.prepared(numbers.compute, layout);
+  const py::array is = indices.prepared_indices(layout);
+  Result x(images.shape(), layout, numbers, out, {&vs, &is});
+  run_any(numbers.compute, [&](auto zero) {
+    using T = decltype(zero);
+    core(images.batch * images.channels, windows.height * windows.width,
+         images.height * images.width, data<T>(vs), data<Index>(is), x.data<T>());
+  });
+  return x.finish();
+}
+
+py::object max_pool2d_grad(Object dy, Object indices, Object input_shape, Object layout,
+                           Object threads, Object out) {
+  return scatter("dy", "max_pool2d_grad", Rule::keep, dy, indices, "input_shape", input_shape,
+                 layout, threads, out,
+                 [](auto... arguments) { convpool::max_pool2d_grad(arguments...); });
+}
+
+py::object max_unpool2d(Object y, Object indices, Object output_shape, Object layout,
+                        Object threads, Object out) {
+  return scatter("y", "max_unpool2d", Rule::order, y, indices, "output_shape", output_shape,
+                 layout, threads, out,
+                 [](auto... arguments) { convpool::max_unpool2d(arguments...); });
+}
+
+// Averages, sums and power means, of a problem that is made already. Complex ones are linear, and
+// those of their parts: _complex.py calls again with the real and the imaginary numbers.
+template <class Core>
+py::object pool_numbers(const Operand& x, const Images& images, const Pool2d& p,
+                        const Numbers& numbers, Layout layout, Object out, Core core) {
+  const py::array xs = x.strided(numbers.compute, layout);
+  Result y(result_shape(images, p), layout, numbers, out, {&xs});
+  run(numbers.compute, [&](auto zero) {
+    using T = decltype(zero);
+    core(p, view<T>(xs), y.data<T>());
+  });
+  return y.finish();
+}
+
+// Averages have no whole numbers.
+const auto average = [](const Pool2d& p, auto x, auto* y) {
+  if constexpr (std::is_floating_point_v<std::remove_pointer_t<decltype(y)>>) {
+    convpool::avg_pool2d(p, x, y);
+  }
+};
+
+py::object avg_pool2d(Object x_object, Object kernel_size, Object stride, Object padding,
+                      Object ceil_mode, Object count_include_pad, Object divisor_override,
+                      Object dilation, Object pad_mode, Object pad_value, Object layout_word,
+                      Object dtype, Object threads, Object out) {
+  const Operand x("x", x_object);
+  const Numbers numbers = numbers_for({&x}, dtype, Rule::mean);
+  const Layout layout = to_layout(layout_word);
+  check_threads(threads);
+  PoolArguments arguments(kernel_size, stride, padding, dilation, ceil_mode);
+  arguments.set_count(count_include_pad, divisor_override);
+  arguments.set_padding(pad_mode, numbers.is_complex ? 0 : to_pad_value(numbers, pad_value));
+  const Images images = x.images(layout);
+  const Pool2d p = arguments.problem(images);
+  if (numbers.is_complex) {
+    Result y(result_shape(images, p), layout, numbers, out);
+    return y.assign(call_complex("avg_pool2d", x.channels_first(layout), kernel_size, stride,
+                                 padding, ceil_mode, count_include_pad, divisor_override, dilation,
+                                 pad_mode, pad_value, numbers.result));
+  }
+  return pool_numbers(x, images, p, numbers, layout, out, average);
+}
+
+py::object sum_pool2d(Object x_object, Object kernel_size, Object stride, Object padding,
+                      Object ceil_mode, Object dilation, Object pad_mode, Object pad_value,
+                      Object layout_word, Object dtype, Object threads, Object out) {
+  const Operand x("x", x_object);
+  const Numbers numbers = numbers_for({&x}, dtype, Rule::sum);
+  const Layout layout = to_layout(layout_word);
+  check_threads(threads);
+  PoolArguments arguments(kernel_size, stride, padding, dilation, ceil_mode);
+  arguments.set_padding(pad_mode, numbers.is_complex ? 0 : to_pad_value(numbers, pad_value));
+  const Images images = x.images(layout);
+  const Pool2d p = arguments.problem(images);
+  if (numbers.is_complex) {
+    Result y(result_shape(images, p), layout, numbers, out);
+    return y.assign(call_complex("sum_pool2d", x.channels_first(layout), kernel_size, stride,
+                                 padding, ceil_mode, dilation, pad_mode, pad_value,
+                                 numbers.result));
+  }
+  return pool_numbers(x, images, p, numbers, layout, out,
+                      [](const Pool2d& p, auto x, auto* y) { convpool::sum_pool2d(p, x, y); });
+}
+
+py::object adaptive_avg_pool2d(Object x_object, Object output_size, Object layout_word,
+                               Object dtype, Object threads, Object out) {
+  const Operand x("x", x_object);
+  const Numbers numbers = numbers_for({&x}, dtype, Rule::mean);
+  const Layout layout = to_layout(layout_word);
+  check_threads(threads);
+  const Images images = x.images(layout);
+  const Pool2d p = make_adaptive_pool2d(images, to_pair("output_size", output_size));
+  if (numbers.is_complex) {
+    Result y(result_shape(images, p), layout, numbers, out);
+    return y.assign(call_complex("adaptive_avg_pool2d", x.channels_first(layout), output_size,
+                                 numbers.result));
+  }
+  return pool_numbers(x, images, p, numbers, layout, out, average);
+}
+
+py::object lp_pool2d(Object x_object, Object norm_type, Object kernel_size, Object stride,
+                     Object ceil_mode, Object padding, Object dilation, Object layout_word,
+                     Object dtype, Object threads, Object out) {
+  const Operand x("x", x_object);
+  const Numbers numbers = numbers_for({&x}, dtype, Rule::mean);
+  if (numbers.is_complex) throw Unsupported("lp_pool2d of complex numbers is not implemented");
+  const Layout layout = to_layout(layout_word);
+  check_threads(threads);
+  const double power = to_number("norm_type", norm_type);
+  if (!(power > 0)) throw py::value_error("norm_type must be positive, got " + shown(norm_type));
+  const PoolArguments arguments(kernel_size, stride, padding, dilation, ceil_mode);
+  const Images images = x.images(layout);
+  return pool_numbers(x, images, arguments.problem(images), numbers, layout, out,
+                      [power](const Pool2d& p, auto x, auto* y) {
+                        using T = std::remove_pointer_t<decltype(y)>;
+                        if constexpr (std::is_floating_point_v<T>) {
+                          convpool::lp_pool2d(p, power, x, y);
+                        }
+                      });
+}
+
+// Gradients of averages; `dy` must have the shape of their result.
+py::object average_grad(const Operand& dy, const Images& images, const Pool2d& p,
+                        const Numbers& numbers, Layout layout, Object out) {
+  const py::array dys = dy.prepared(numbers.compute, layout);
+  Result dx(images.shape(), layout, numbers, out, {&dys});
+  run(numbers.compute, [&](auto zero) {
+    using T = decltype(zero);
+    if constexpr (std::is_floating_point_v<T>) {
+      convpool::avg_pool2d_grad(p, data<T>(dys), dx.data<T>());
+    }
+  });
+  return dx.finish();
+}
+
+py::object avg_pool2d_grad(Object dy_object, Object input_shape, Object kernel_size, Object stride,
+                           Object padding, Object ceil_mode, Object count_include_pad,
+                           Object divisor_override, Object dilation, Object pad_mode,
+                           Object layout_word, Object dtype, Object threads, Object out) {
+  const Operand dy("dy", dy_object);
+  const Numbers numbers = numbers_for({&dy}, dtype, Rule::mean);
+  const Layout layout = to_layout(layout_word);
+  check_threads(threads);
+  PoolArguments arguments(kernel_size, stride, padding, dilation, ceil_mode);
+  arguments.set_count(count_include_pad, divisor_override);
+  arguments.set_padding(pad_mode, 0);
+  const Images images = parse_images("input_shape", to_shape("input_shape", input_shape), layout);
+  const Pool2d p = arguments.problem(images);
+  check_shape("dy", dy.shape(), result_shape(images, p));
+  if (numbers.is_complex) {
+    Result dx(images.shape(), layout, numbers, out);
+    return dx.assign(call_complex("avg_pool2d_grad", dy.channels_first(layout),
+                                  channels_first(images).shape(), kernel_size, stride, padding,
+                                  ceil_mode, count_include_pad, divisor_override, dilation,
+                                  pad_mode, numbers.result));
+  }
+  return average_grad(dy, images, p, numbers, layout, out);
+}
+
+py::object adaptive_avg_pool2d_grad(Object dy_object, Object input_shape, Object layout_word,
+                                    Object dtype, Object threads, Object out) {
+  const Operand dy("dy", dy_object);
+  const Numbers numbers = numbers_for({&dy}, dtype, Rule::mean);
+  const Layout layout = to_layout(layout_word);
+  check_threads(threads);
+  const Images images = parse_images("input_shape", to_shape("input_shape", input_shape), layout);
+  const Images windows = dy.images(layout);
+  const Pool2d p = make_adaptive_pool2d(images, {windows.height, windows.width});
+  check_shape("dy", dy.shape(), result_shape(images, p));
+  if (numbers.is_complex) {
+    Result dx(images.shape(), layout, numbers, out);
+    return dx.assign(call_complex("adaptive_avg_pool2d_grad", dy.channels_first(layout),
+                                  channels_first(images).shape(), numbers.result));
+  }
+  return average_grad(dy, images, p, numbers, layout, out);
+}
+
+py::tuple pool2d_output_shape(Object x_shape, Object kernel_size, Object stride, Object padding,
+                              Object dilation, Object ceil_mode, Object layout_word) {
+  const Images images =
+      parse_images("x_shape", to_shape("x_shape", x_shape), to_layout(layout_word));
+  const PoolArguments arguments(kernel_size, stride, padding, dilation, ceil_mode);
+  return py::tuple(py::cast(result_shape(images, arguments.problem(images))));
+}
+
+}  // namespace
+
+void bind_pools(py::module_& module) {
+  module.def("max_pool2d", sliding_extremum<Extremum::maximum>);
+  module.def("min_pool2d", sliding_extremum<Extremum::minimum>);
+  module.def("adaptive_max_pool2d", adaptive_max_pool2d);
+  module.def("max_pool2d_grad", max_pool2d_grad);
+  module.def("max_unpool2d", max_unpool2d);
+  module.def("avg_pool2d", avg_pool2d);
+  module.def("avg_pool2d_grad", avg_pool2d_grad);
+  module.def("adaptive_avg_pool2d", adaptive_avg_pool2d);
+  module.def("adaptive_avg_pool2d_grad", adaptive_avg_pool2d_grad);
+  module.def("sum_pool2d", sum_pool2d);
+  module.def("lp_pool2d", lp_pool2d);
+  module.def("pool2d_output_shape", pool2d_output_shape);
+}
+
+}  // namespace convpool::bindings
