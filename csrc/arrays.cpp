@@ -117,6 +117,8 @@ bool overlap(const py::array& a, const py::array& b) {
 
 }  // namespace
 
+using namespace py::literals;
+
 py::dtype dtype_of(Type type) {
   switch (type) {
     case Type::float32: return py::dtype::of<float>();
@@ -168,6 +170,10 @@ py::array Operand::strided(Type type, Layout layout) const {
   return converted(dtype, view);
 }
 
+py::array Operand::as_complex(const py::dtype& dtype, Layout layout) const {
+  return channels_first(layout).attr("astype")(dtype, "copy"_a = false);
+}
+
 py::array Operand::prepared_indices(Layout layout) const {
   const char kind = array_.dtype().kind();
   if (kind != 'i' && kind != 'u') {
@@ -213,7 +219,8 @@ Numbers numbers_for(std::initializer_list<const Operand*> operands, py::handle d
     const bool whole = is_whole(common) && is_whole(numbers.result);
     const bool castable =
         py::cast<bool>(numpy().attr("can_cast")(common, numbers.result, "same_kind"));
-    if (!castable && !whole) {
+    const bool loses_parts = common.kind() == 'c' && numbers.result.kind() != 'c';
+    if ((!castable && !whole) || loses_parts) {
       fail_type("dtype " + text(numbers.result) + " cannot hold results of " + text(common));
     }
     if (rule == Rule::mean && is_whole(numbers.result)) {
@@ -274,7 +281,6 @@ py::object Result::finish() {
   // Exact whole numbers in a floating type narrow modulo their range only by way of int64.
   const bool narrows = written_.dtype().kind() == 'f' && is_whole(target_.dtype());
   const py::object source = narrows ? written_.attr("astype")("int64") : written_;
-  using namespace py::literals;
   numpy().attr("copyto")(target_, source, "casting"_a = "unsafe");
   return returned_;
 }

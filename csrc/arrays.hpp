@@ -7,6 +7,7 @@
 #include <initializer_list>
 
 #include "arguments.hpp"
+#include "threads.hpp"
 #include "view.hpp"
 
 namespace convpool {
@@ -55,7 +56,8 @@ class Operand {
   // No element is larger in absolute value; for integers.
   double bound() const;
 
-  // A view.
+  // Channels before rows, of a complex type; or of the array's own, as a view.
+  py::array as_complex(const py::dtype& dtype, Layout layout = Layout::nchw) const;
   py::array channels_first(Layout layout) const;
 
  private:
@@ -108,11 +110,24 @@ View<T> view(const py::array& images) {
   return {data<T>(images), stride(n - 1), stride(n), stride(n + 1), stride(n + 2)};
 }
 
+// Releases the GIL, and lets a long computation end with the exception of a signal's handler.
+class WithoutGil {
+ public:
+  WithoutGil() { set_interrupt_check(check_signals); }
+
+ private:
+  static void check_signals() {
+    py::gil_scoped_acquire with_gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  }
+  py::gil_scoped_release release_;
+};
+
 // Calls compute(T()) without the GIL for the type of a sum. Integers are unsigned there, so that
 // wrapping around is defined.
 template <class Compute>
 void run(Type type, Compute compute) {
-  py::gil_scoped_release without_gil;
+  const WithoutGil without_gil;
   switch (type) {
     case Type::float32: return compute(float());
     case Type::float64: return compute(double());
@@ -123,7 +138,7 @@ void run(Type type, Compute compute) {
 // Calls compute(T()) without the GIL for any type.
 template <class Compute>
 void run_any(Type type, Compute compute) {
-  py::gil_scoped_release without_gil;
+  const WithoutGil without_gil;
   switch (type) {
     case Type::float32: return compute(float());
     case Type::float64: return compute(double());

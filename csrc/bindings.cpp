@@ -23,7 +23,14 @@ py::dict build_config() {
   return config;
 }
 
-void set_num_threads(Object n) { convpool::check_threads(to_index("n", n)); }
+void set_num_threads(Object n) { convpool::set_num_threads(parse_threads("n", to_index("n", n))); }
+
+// For num_threads(n), the context manager: None restores the default.
+py::object set_scoped_num_threads(Object n) {
+  const int before = convpool::set_scoped_num_threads(
+      n.is_none() ? 0 : parse_threads("n", to_index("n", n)));
+  return before ? py::object(py::int_(before)) : py::object(py::none());
+}
 
 }  // namespace
 
@@ -44,8 +51,9 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   });
   module.attr("__version__") = CONVPOOL_VERSION;
   module.def("build_config", build_config);
-  module.def("get_num_threads", [] { return 1; });
+  module.def("get_num_threads", convpool::num_threads);
   module.def("set_num_threads", set_num_threads);
+  module.def("set_scoped_num_threads", set_scoped_num_threads);
 
   bind_convolutions(module);
   bind_pools(module);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "arrays.hpp"
+#include "threads.hpp"
 
 namespace convpool::bindings {
 
@@ -10,12 +11,21 @@ using Object = const py::object&;
 void bind_convolutions(py::module_& module);
 void bind_pools(py::module_& module);
 
-inline void check_threads(Object threads) {
-  if (!threads.is_none()) convpool::check_threads(to_index("threads", threads));
+// How many threads a call may use.
+inline int to_threads(Object threads) {
+  return threads.is_none() ? num_threads() : parse_threads("threads", to_index("threads", threads));
 }
 
-// Rounded as numpy.pad would, which fills an array of the type.
+// Rounded as numpy.pad would, which fills an array of the type. Checked only, if complex.
 inline double to_pad_value(const Numbers& numbers, Object object) {
+  if (numbers.is_complex) {
+    PyComplex_AsCComplex(object.ptr());
+    if (PyErr_Occurred()) {
+      PyErr_Clear();
+      throw py::type_error("pad_value must be a number, got " + shown(object));
+    }
+    return 0;
+  }
   const double value = to_number("pad_value", object);
   if (numbers.is_integer && value != static_cast<double>(static_cast<Index>(value))) {
     throw py::value_error("pad_value must be a whole number for integers, got " + shown(object));
@@ -23,9 +33,16 @@ inline double to_pad_value(const Numbers& numbers, Object object) {
   return numbers.compute == Type::float32 ? static_cast<float>(value) : value;
 }
 
+struct ScopedThreads {
+  explicit ScopedThreads(int threads) : before(set_scoped_num_threads(threads)) {}
+  ~ScopedThreads() { set_scoped_num_threads(before); }
+  int before;
+};
+
 // Complex functions are real ones of the parts; _complex.py puts them together.
 template <class... Arguments>
-py::object call_complex(const char* function, const Arguments&... arguments) {
+py::object call_complex(int threads, const char* function, const Arguments&... arguments) {
+  const ScopedThreads scope(threads);
   return py::module_::import("convpool._complex").attr(function)(arguments...);
 }
 

@@ -20,17 +20,13 @@ Geometry to_geometry(Object stride, Object padding, Object dilation, Object grou
   return geometry;
 }
 
-void check_options(Object precision, Object threads) {
-  check_precision(to_word("precision", precision));
-  check_threads(threads);
-}
-
-Plan plan_for(const Numbers& numbers, const Conv2d& p, Operation operation, Object algorithm) {
+Plan plan_for(const Numbers& numbers, const Conv2d& p, Operation operation, Object algorithm,
+              int threads) {
   const std::string word = to_word("algorithm", algorithm);
   switch (numbers.compute) {
-    case Type::float32: return plan_conv2d<float>(p, operation, word);
-    case Type::float64: return plan_conv2d<double>(p, operation, word);
-    default: return plan_conv2d<std::uint64_t>(p, operation, word);
+    case Type::float32: return plan_conv2d<float>(p, operation, word, threads);
+    case Type::float64: return plan_conv2d<double>(p, operation, word, threads);
+    default: return plan_conv2d<std::uint64_t>(p, operation, word, threads);
   }
 }
 
@@ -80,20 +76,21 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
   Bias bias(bias_object);
   Numbers numbers = numbers_for({&x, &weight, bias.pointer()}, dtype, Rule::sum);
   const Layout layout = to_layout(layout_word);
-  check_options(precision, threads);
+  check_precision(to_word("precision", precision));
+  const int n_threads = to_threads(threads);
 
   Geometry geometry = to_geometry(stride, padding, dilation, groups, pad_mode);
-  if (!numbers.is_complex) geometry.pad_value = to_pad_value(numbers, pad_value);
+  geometry.pad_value = to_pad_value(numbers, pad_value);
   const Images images = x.images(layout);
   const Conv2d p = make_conv2d(images, weight.shape(), geometry);
   bias.check(p.out_channels);
   const double terms = static_cast<double>(p.taps());
   choose_compute_type(numbers, terms,
                       bound_of(numbers, terms, x, weight, bias.pointer(), p.pad_value));
-  const Plan plan = plan_for(numbers, p, Operation::forward, algorithm);
+  const Plan plan = plan_for(numbers, p, Operation::forward, algorithm, n_threads);
   if (numbers.is_complex) {
     Result y(result_shape(images, p), layout, numbers, out);
-    return y.assign(call_complex("conv2d", x.channels_first(layout), weight.array(), bias_object,
+    return y.assign(call_complex(n_threads, "conv2d", x.as_complex(numbers.result, layout), weight.as_complex(numbers.result), bias_object,
                                  stride, padding, dilation, groups, pad_mode, pad_value, algorithm,
                                  numbers.result));
   }
@@ -117,7 +114,8 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
   Bias bias(bias_object);
   Numbers numbers = numbers_for({&x, &weight, bias.pointer()}, dtype, Rule::sum);
   const Layout layout = to_layout(layout_word);
-  check_options(precision, threads);
+  check_precision(to_word("precision", precision));
+  const int n_threads = to_threads(threads);
 
   const Images images = x.images(layout);
   const Geometry geometry = to_geometry(stride, padding, dilation, groups, py::str("constant"));
@@ -126,12 +124,12 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
   bias.check(p.in_channels);
   const double terms = static_cast<double>(p.group_out()) * p.window();
   choose_compute_type(numbers, terms, bound_of(numbers, terms, x, weight, bias.pointer()));
-  const Plan plan = plan_for(numbers, p, Operation::grad_input, algorithm);
+  const Plan plan = plan_for(numbers, p, Operation::grad_input, algorithm, n_threads);
   const Shape shape = with_channels(images, p.in_channels, p.h.in, p.w.in).shape();
   if (numbers.is_complex) {
     Result y(shape, layout, numbers, out);
-    return y.assign(call_complex("conv2d_transpose", x.channels_first(layout), weight.array(),
-                                 bias_object, stride, padding, output_padding, groups, dilation,
+    return y.assign(call_complex(n_threads, "conv2d_transpose", x.as_complex(numbers.result, layout),
+                                 weight.as_complex(numbers.result), bias_object, stride, padding, output_padding, groups, dilation,
                                  algorithm, numbers.result));
   }
 
@@ -153,8 +151,9 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   const Operand dy("dy", dy_object), weight("weight", weight_object);
   Numbers numbers = numbers_for({&dy, &weight}, dtype, Rule::sum);
   const Layout layout = to_layout(layout_word);
-  check_options(precision, threads);
-  if (!numbers.is_complex) to_number("pad_value", pad_value);
+  check_precision(to_word("precision", precision));
+  const int n_threads = to_threads(threads);
+  to_pad_value(numbers, pad_value);
 
   const Images images = parse_images("input_shape", to_shape("input_shape", input_shape), layout);
   const Conv2d p =
@@ -164,10 +163,11 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   const double terms = static_cast<double>(p.group_out()) * p.window() *
                        (p.h.pad_mode == PadMode::constant ? 1 : p.pixels());
   choose_compute_type(numbers, terms, bound_of(numbers, terms, dy, weight));
-  const Plan plan = plan_for(numbers, p, Operation::grad_input, algorithm);
+  const Plan plan = plan_for(numbers, p, Operation::grad_input, algorithm, n_threads);
   if (numbers.is_complex) {
     Result dx(images.shape(), layout, numbers, out);
-    return dx.assign(call_complex("conv2d_grad_input", dy.channels_first(layout), weight.array(),
+    return dx.assign(call_complex(n_threads, "conv2d_grad_input", dy.as_complex(numbers.result, layout),
+                                  weight.as_complex(numbers.result),
                                   channels_first(images).shape(), stride, padding, dilation,
                                   groups, pad_mode, algorithm, numbers.result));
   }
@@ -189,10 +189,11 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   const Operand dy("dy", dy_object), x("x", x_object);
   Numbers numbers = numbers_for({&dy, &x}, dtype, Rule::sum);
   const Layout layout = to_layout(layout_word);
-  check_options(precision, threads);
+  check_precision(to_word("precision", precision));
+  const int n_threads = to_threads(threads);
 
   Geometry geometry = to_geometry(stride, padding, dilation, groups, pad_mode);
-  if (!numbers.is_complex) geometry.pad_value = to_pad_value(numbers, pad_value);
+  geometry.pad_value = to_pad_value(numbers, pad_value);
   const Images images = x.images(layout), dy_images = dy.images(layout);
   const Pair kernel = to_pair("kernel_size", kernel_size);
   const Conv2d p = make_conv2d_for_weight(images, dy_images.channels, kernel, geometry);
@@ -200,12 +201,12 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   // Sums over pixels are cut into blocks, and stay in float32 however long they are.
   const double terms = static_cast<double>(p.batch) * p.pixels();
   choose_compute_type(numbers, 0, bound_of(numbers, terms, x, dy, nullptr, p.pad_value));
-  const Plan plan = plan_for(numbers, p, Operation::grad_weight, algorithm);
+  const Plan plan = plan_for(numbers, p, Operation::grad_weight, algorithm, n_threads);
   const Shape shape{p.out_channels, p.group_in(), p.h.kernel, p.w.kernel};
   if (numbers.is_complex) {
     Result dw(shape, Layout::nchw, numbers, out);
-    return dw.assign(call_complex("conv2d_grad_weight", dy.channels_first(layout),
-                                  x.channels_first(layout), kernel_size, stride, padding, dilation,
+    return dw.assign(call_complex(n_threads, "conv2d_grad_weight", dy.as_complex(numbers.result, layout),
+                                  x.as_complex(numbers.result, layout), kernel_size, stride, padding, dilation,
                                   groups, pad_mode, pad_value, algorithm, numbers.result));
   }
 
@@ -224,12 +225,12 @@ py::object conv2d_grad_bias(Object dy_object, Object layout_word, Object dtype, 
   const Operand dy("dy", dy_object);
   const Numbers numbers = numbers_for({&dy}, dtype, Rule::sum);
   const Layout layout = to_layout(layout_word);
-  check_threads(threads);
+  const int n_threads = to_threads(threads);
   const Images images = dy.images(layout);
   if (numbers.is_complex) {
     Result db({images.channels}, Layout::nchw, numbers, out);
     return db.assign(
-        call_complex("conv2d_grad_bias", dy.channels_first(layout), numbers.result));
+        call_complex(n_threads, "conv2d_grad_bias", dy.as_complex(numbers.result, layout), numbers.result));
   }
 
   const Type type = numbers.compute;
@@ -237,7 +238,7 @@ py::object conv2d_grad_bias(Object dy_object, Object layout_word, Object dtype, 
   Result db({images.channels}, Layout::nchw, numbers, out, {&dys});
   run(type, [&](auto zero) {
     using T = decltype(zero);
-    convpool::conv2d_grad_bias(images.batch, images.channels, images.height * images.width,
+    convpool::conv2d_grad_bias(n_threads, images.batch, images.channels, images.height * images.width,
                                data<T>(dys), db.data<T>());
   });
   return db.finish();
@@ -255,15 +256,15 @@ py::object im2col(Object x_object, Object kernel_size, Object stride, Object pad
   const Operand x("x", x_object);
   const Numbers numbers = numbers_for({&x}, dtype, Rule::keep);
   const Layout layout = to_layout(layout_word);
-  check_threads(threads);
+  const int n_threads = to_threads(threads);
 
   Geometry geometry = to_geometry(stride, padding, dilation, py::int_(1), pad_mode);
-  if (!numbers.is_complex) geometry.pad_value = to_pad_value(numbers, pad_value);
+  geometry.pad_value = to_pad_value(numbers, pad_value);
   const Images images = x.images(layout);
   const Conv2d p = make_windows(images, to_pair("kernel_size", kernel_size), geometry);
   if (numbers.is_complex) {
     Result cols(columns_shape(images, p), Layout::nchw, numbers, out);
-    return cols.assign(call_complex("im2col", x.channels_first(layout), kernel_size, stride,
+    return cols.assign(call_complex(n_threads, "im2col", x.as_complex(numbers.result, layout), kernel_size, stride,
                                     padding, dilation, pad_mode, pad_value, numbers.result));
   }
 
@@ -272,7 +273,7 @@ py::object im2col(Object x_object, Object kernel_size, Object stride, Object pad
   Result cols(columns_shape(images, p), Layout::nchw, numbers, out, {&xs});
   run_any(type, [&](auto zero) {
     using T = decltype(zero);
-    convpool::im2col(p, view<T>(xs), cols.data<T>());
+    convpool::im2col(p, n_threads, view<T>(xs), cols.data<T>());
   });
   return cols.finish();
 }
@@ -283,7 +284,7 @@ py::object col2im(Object cols_object, Object input_shape, Object kernel_size, Ob
   const Operand cols("cols", cols_object);
   const Numbers numbers = numbers_for({&cols}, dtype, Rule::sum);
   const Layout layout = to_layout(layout_word);
-  check_threads(threads);
+  const int n_threads = to_threads(threads);
 
   const Images images = parse_images("input_shape", to_shape("input_shape", input_shape), layout);
   const Conv2d p = make_windows(images, to_pair("kernel_size", kernel_size),
@@ -291,7 +292,7 @@ py::object col2im(Object cols_object, Object input_shape, Object kernel_size, Ob
   check_shape("cols", cols.shape(), columns_shape(images, p));
   if (numbers.is_complex) {
     Result x(images.shape(), layout, numbers, out);
-    return x.assign(call_complex("col2im", cols.array(), channels_first(images).shape(),
+    return x.assign(call_complex(n_threads, "col2im", cols.as_complex(numbers.result), channels_first(images).shape(),
                                  kernel_size, stride, padding, dilation, pad_mode,
                                  numbers.result));
   }
@@ -301,7 +302,7 @@ py::object col2im(Object cols_object, Object input_shape, Object kernel_size, Ob
   Result x(images.shape(), layout, numbers, out, {&prepared});
   run(type, [&](auto zero) {
     using T = decltype(zero);
-    convpool::col2im(p, data<T>(prepared), x.data<T>());
+    convpool::col2im(p, n_threads, data<T>(prepared), x.data<T>());
   });
   return x.finish();
 }
@@ -319,12 +320,13 @@ py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Obj
                          Object dilation, Object groups, Object layout_word, Object dtype,
                          Object precision, Object algorithm, Object threads) {
   const Numbers numbers = numbers_for({}, dtype, Rule::sum);
-  check_options(precision, threads);
+  check_precision(to_word("precision", precision));
+  const int n_threads = to_threads(threads);
   const Images images =
       parse_images("x_shape", to_shape("x_shape", x_shape), to_layout(layout_word));
   const Geometry geometry = to_geometry(stride, padding, dilation, groups, py::str("constant"));
   const Conv2d p = make_conv2d(images, to_shape("weight_shape", weight_shape), geometry);
-  const Plan plan = plan_for(numbers, p, Operation::forward, algorithm);
+  const Plan plan = plan_for(numbers, p, Operation::forward, algorithm, n_threads);
   const double flops = 2.0 * static_cast<double>(p.batch) * p.image_multiply_adds();
   return py::make_tuple(plan.name(), plan.instruction_set, py::make_tuple(plan.mr, plan.nr),
                         plan.scratch_bytes, py::int_(py::float_(flops)),

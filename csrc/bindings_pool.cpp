@@ -35,10 +35,18 @@ Shape result_shape(const Images& images, const Pool2d& p) {
   return with_channels(images, images.channels, p.h.out, p.w.out).shape();
 }
 
+// Below this many cells of windows, waking a thread takes longer than it saves.
+int pool_threads(const Pool2d& p, int threads) {
+  const double cells = static_cast<double>(p.planes()) *
+                       std::max(static_cast<double>(p.h.in) * p.w.in,
+                                static_cast<double>(p.h.out) * p.w.out);
+  return cells < 1e5 ? 1 : threads;
+}
+
 // Maximum and minimum, of sliding and of adaptive windows.
 py::object pool_extremum(Extremum extremum, const Operand& x, const Images& images,
                          const Pool2d& p, const Numbers& numbers, bool with_indices,
-                         Layout layout, Object out) {
+                         Layout layout, int threads, Object out) {
   const py::array xs = x.strided(numbers.compute, layout);
   Result y(result_shape(images, p), layout, numbers, out, {&xs});
   const Numbers index_numbers{dtype_of(Type::int64), Type::int64};
@@ -46,7 +54,7 @@ py::object pool_extremum(Extremum extremum, const Operand& x, const Images& imag
   if (with_indices) indices.emplace(result_shape(images, p), layout, index_numbers, py::none());
   run_any(numbers.compute, [&](auto zero) {
     using T = decltype(zero);
-    extremum_pool2d(p, extremum, view<T>(xs), y.data<T>(),
+    extremum_pool2d(p, pool_threads(p, threads), extremum, view<T>(xs), y.data<T>(),
                     indices ? indices->data<Index>() : nullptr);
   });
   if (!indices) return y.finish();
@@ -60,11 +68,11 @@ py::object sliding_extremum(Object x_object, Object kernel_size, Object stride, 
   const Operand x("x", x_object);
   const Numbers numbers = numbers_for({&x}, py::none(), Rule::order);
   const Layout layout = to_layout(layout_word);
-  check_threads(threads);
+  const int n_threads = to_threads(threads);
   const PoolArguments arguments(kernel_size, stride, padding, dilation, ceil_mode);
   const Images images = x.images(layout);
   return pool_extremum(extremum, x, images, arguments.problem(images), numbers,
-                       to_bool("return_indices", return_indices), layout, out);
+                       to_bool("return_indices", return_indices), layout, n_threads, out);
 }
 
 py::object adaptive_max_pool2d(Object x_object, Object output_size, Object return_indices,
@@ -72,11 +80,11 @@ py::object adaptive_max_pool2d(Object x_object, Object output_size, Object retur
   const Operand x("x", x_object);
   const Numbers numbers = numbers_for({&x}, py::none(), Rule::order);
   const Layout layout = to_layout(layout_word);
-  check_threads(threads);
+  const int n_threads = to_threads(threads);
   const Images images = x.images(layout);
   const Pool2d p = make_adaptive_pool2d(images, to_pair("output_size", output_size));
   return pool_extremum(Extremum::maximum, x, images, p, numbers,
-                       to_bool("return_indices", return_indices), layout, out);
+                       to_bool("return_indices", return_indices), layout, n_threads, out);
 }
 
 // max_pool2d_grad and max_unpool2d: values to the places that their indices name.
@@ -87,7 +95,7 @@ py::object scatter(const char* name, const char* function, Rule rule, Object val
   const Operand values(name, values_object), indices("indices", indices_object);
   const Numbers numbers = numbers_for({&values}, py::none(), rule);
   const Layout layout = to_layout(layout_word);
-  check_threads(threads);
+  const int n_threads = to_threads(threads);
   const Images images = parse_images(shape_name, to_shape(shape_name, shape), layout);
   const Images windows = values.images(layout);
   check_shape(name, values.shape(),
@@ -95,7 +103,7 @@ py::object scatter(const char* name, const char* function, Rule rule, Object val
   check_shape("indices", indices.shape(), values.shape());
   if (numbers.is_complex) {
     Result x(images.shape(), layout, numbers, out);
-    return x.assign(call_complex(function, values.channels_first(layout),
+    return x.assign(call_complex(n_threads, function, values.as_complex(numbers.result, layout),
                                  indices.channels_first(layout), channels_first(images).shape()));
   }
 
@@ -128,20 +136,21 @@ py::object max_unpool2d(Object y, Object indices, Object output_shape, Object la
 // those of their parts: _complex.py calls again with the real and the imaginary numbers.
 template <class Core>
 py::object pool_numbers(const Operand& x, const Images& images, const Pool2d& p,
-                        const Numbers& numbers, Layout layout, Object out, Core core) {
+                        const Numbers& numbers, Layout layout, int threads, Object out,
+                        Core core) {
   const py::array xs = x.strided(numbers.compute, layout);
   Result y(result_shape(images, p), layout, numbers, out, {&xs});
   run(numbers.compute, [&](auto zero) {
     using T = decltype(zero);
-    core(p, view<T>(xs), y.data<T>());
+    core(p, pool_threads(p, threads), view<T>(xs), y.data<T>());
   });
   return y.finish();
 }
 
 // Averages have no whole numbers.
-const auto average = [](const Pool2d& p, auto x, auto* y) {
+const auto average = [](const Pool2d& p, int threads, auto x, auto* y) {
   if constexpr (std::is_floating_point_v<std::remove_pointer_t<decltype(y)>>) {
-    convpool::avg_pool2d(p, x, y);
+    convpool::avg_pool2d(p, threads, x, y);
   }
 };
 
@@ -152,19 +161,19 @@ py::object avg_pool2d(Object x_object, Object kernel_size, Object stride, Object
   const Operand x("x", x_object);
   const Numbers numbers = numbers_for({&x}, dtype, Rule::mean);
   const Layout layout = to_layout(layout_word);
-  check_threads(threads);
+  const int n_threads = to_threads(threads);
   PoolArguments arguments(kernel_size, stride, padding, dilation, ceil_mode);
   arguments.set_count(count_include_pad, divisor_override);
-  arguments.set_padding(pad_mode, numbers.is_complex ? 0 : to_pad_value(numbers, pad_value));
+  arguments.set_padding(pad_mode, to_pad_value(numbers, pad_value));
   const Images images = x.images(layout);
   const Pool2d p = arguments.problem(images);
   if (numbers.is_complex) {
     Result y(result_shape(images, p), layout, numbers, out);
-    return y.assign(call_complex("avg_pool2d", x.channels_first(layout), kernel_size, stride,
+    return y.assign(call_complex(n_threads, "avg_pool2d", x.as_complex(numbers.result, layout), kernel_size, stride,
                                  padding, ceil_mode, count_include_pad, divisor_override, dilation,
                                  pad_mode, pad_value, numbers.result));
   }
-  return pool_numbers(x, images, p, numbers, layout, out, average);
+  return pool_numbers(x, images, p, numbers, layout, n_threads, out, average);
 }
 
 py::object sum_pool2d(Object x_object, Object kernel_size, Object stride, Object padding,
@@ -173,19 +182,21 @@ py::object sum_pool2d(Object x_object, Object kernel_size, Object stride, Object
   const Operand x("x", x_object);
   const Numbers numbers = numbers_for({&x}, dtype, Rule::sum);
   const Layout layout = to_layout(layout_word);
-  check_threads(threads);
+  const int n_threads = to_threads(threads);
   PoolArguments arguments(kernel_size, stride, padding, dilation, ceil_mode);
-  arguments.set_padding(pad_mode, numbers.is_complex ? 0 : to_pad_value(numbers, pad_value));
+  arguments.set_padding(pad_mode, to_pad_value(numbers, pad_value));
   const Images images = x.images(layout);
   const Pool2d p = arguments.problem(images);
   if (numbers.is_complex) {
     Result y(result_shape(images, p), layout, numbers, out);
-    return y.assign(call_complex("sum_pool2d", x.channels_first(layout), kernel_size, stride,
+    return y.assign(call_complex(n_threads, "sum_pool2d", x.as_complex(numbers.result, layout), kernel_size, stride,
                                  padding, ceil_mode, dilation, pad_mode, pad_value,
                                  numbers.result));
   }
-  return pool_numbers(x, images, p, numbers, layout, out,
-                      [](const Pool2d& p, auto x, auto* y) { convpool::sum_pool2d(p, x, y); });
+  return pool_numbers(x, images, p, numbers, layout, n_threads, out,
+                      [](const Pool2d& p, int threads, auto x, auto* y) {
+                        convpool::sum_pool2d(p, threads, x, y);
+                      });
 }
 
 py::object adaptive_avg_pool2d(Object x_object, Object output_size, Object layout_word,
@@ -193,15 +204,15 @@ py::object adaptive_avg_pool2d(Object x_object, Object output_size, Object layou
   const Operand x("x", x_object);
   const Numbers numbers = numbers_for({&x}, dtype, Rule::mean);
   const Layout layout = to_layout(layout_word);
-  check_threads(threads);
+  const int n_threads = to_threads(threads);
   const Images images = x.images(layout);
   const Pool2d p = make_adaptive_pool2d(images, to_pair("output_size", output_size));
   if (numbers.is_complex) {
     Result y(result_shape(images, p), layout, numbers, out);
-    return y.assign(call_complex("adaptive_avg_pool2d", x.channels_first(layout), output_size,
+    return y.assign(call_complex(n_threads, "adaptive_avg_pool2d", x.as_complex(numbers.result, layout), output_size,
                                  numbers.result));
   }
-  return pool_numbers(x, images, p, numbers, layout, out, average);
+  return pool_numbers(x, images, p, numbers, layout, n_threads, out, average);
 }
 
 py::object lp_pool2d(Object x_object, Object norm_type, Object kernel_size, Object stride,
@@ -209,31 +220,31 @@ py::object lp_pool2d(Object x_object, Object norm_type, Object kernel_size, Obje
                      Object dtype, Object threads, Object out) {
   const Operand x("x", x_object);
   const Numbers numbers = numbers_for({&x}, dtype, Rule::mean);
-  if (numbers.is_complex) throw Unsupported("lp_pool2d of complex numbers is not implemented");
+  if (numbers.is_complex) throw py::type_error("x of lp_pool2d must be real, and so must dtype");
   const Layout layout = to_layout(layout_word);
-  check_threads(threads);
+  const int n_threads = to_threads(threads);
   const double power = to_number("norm_type", norm_type);
   if (!(power > 0)) throw py::value_error("norm_type must be positive, got " + shown(norm_type));
   const PoolArguments arguments(kernel_size, stride, padding, dilation, ceil_mode);
   const Images images = x.images(layout);
-  return pool_numbers(x, images, arguments.problem(images), numbers, layout, out,
-                      [power](const Pool2d& p, auto x, auto* y) {
+  return pool_numbers(x, images, arguments.problem(images), numbers, layout, n_threads,
+                      out, [power](const Pool2d& p, int threads, auto x, auto* y) {
                         using T = std::remove_pointer_t<decltype(y)>;
                         if constexpr (std::is_floating_point_v<T>) {
-                          convpool::lp_pool2d(p, power, x, y);
+                          convpool::lp_pool2d(p, threads, power, x, y);
                         }
                       });
 }
 
 // Gradients of averages; `dy` must have the shape of their result.
 py::object average_grad(const Operand& dy, const Images& images, const Pool2d& p,
-                        const Numbers& numbers, Layout layout, Object out) {
+                        const Numbers& numbers, Layout layout, int threads, Object out) {
   const py::array dys = dy.prepared(numbers.compute, layout);
   Result dx(images.shape(), layout, numbers, out, {&dys});
   run(numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     if constexpr (std::is_floating_point_v<T>) {
-      convpool::avg_pool2d_grad(p, data<T>(dys), dx.data<T>());
+      convpool::avg_pool2d_grad(p, pool_threads(p, threads), data<T>(dys), dx.data<T>());
     }
   });
   return dx.finish();
@@ -246,7 +257,7 @@ py::object avg_pool2d_grad(Object dy_object, Object input_shape, Object kernel_s
   const Operand dy("dy", dy_object);
   const Numbers numbers = numbers_for({&dy}, dtype, Rule::mean);
   const Layout layout = to_layout(layout_word);
-  check_threads(threads);
+  const int n_threads = to_threads(threads);
   PoolArguments arguments(kernel_size, stride, padding, dilation, ceil_mode);
   arguments.set_count(count_include_pad, divisor_override);
   arguments.set_padding(pad_mode, 0);
@@ -255,12 +266,12 @@ py::object avg_pool2d_grad(Object dy_object, Object input_shape, Object kernel_s
   check_shape("dy", dy.shape(), result_shape(images, p));
   if (numbers.is_complex) {
     Result dx(images.shape(), layout, numbers, out);
-    return dx.assign(call_complex("avg_pool2d_grad", dy.channels_first(layout),
+    return dx.assign(call_complex(n_threads, "avg_pool2d_grad", dy.as_complex(numbers.result, layout),
                                   channels_first(images).shape(), kernel_size, stride, padding,
                                   ceil_mode, count_include_pad, divisor_override, dilation,
                                   pad_mode, numbers.result));
   }
-  return average_grad(dy, images, p, numbers, layout, out);
+  return average_grad(dy, images, p, numbers, layout, n_threads, out);
 }
 
 py::object adaptive_avg_pool2d_grad(Object dy_object, Object input_shape, Object layout_word,
@@ -268,17 +279,17 @@ py::object adaptive_avg_pool2d_grad(Object dy_object, Object input_shape, Object
   const Operand dy("dy", dy_object);
   const Numbers numbers = numbers_for({&dy}, dtype, Rule::mean);
   const Layout layout = to_layout(layout_word);
-  check_threads(threads);
+  const int n_threads = to_threads(threads);
   const Images images = parse_images("input_shape", to_shape("input_shape", input_shape), layout);
   const Images windows = dy.images(layout);
   const Pool2d p = make_adaptive_pool2d(images, {windows.height, windows.width});
   check_shape("dy", dy.shape(), result_shape(images, p));
   if (numbers.is_complex) {
     Result dx(images.shape(), layout, numbers, out);
-    return dx.assign(call_complex("adaptive_avg_pool2d_grad", dy.channels_first(layout),
+    return dx.assign(call_complex(n_threads, "adaptive_avg_pool2d_grad", dy.as_complex(numbers.result, layout),
                                   channels_first(images).shape(), numbers.result));
   }
-  return average_grad(dy, images, p, numbers, layout, out);
+  return average_grad(dy, images, p, numbers, layout, n_threads, out);
 }
 
 py::tuple pool2d_output_shape(Object x_shape, Object kernel_size, Object stride, Object padding,

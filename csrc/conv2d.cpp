@@ -4,6 +4,7 @@
 #include "gemm.hpp"
 #include "numeric.hpp"
 #include "scratch.hpp"
+#include "threads.hpp"
 
 namespace convpool {
 namespace {
@@ -13,25 +14,30 @@ namespace {
 //   forward      y    (group_out x pixels)  =  w   (group_out x taps)    *  cols  (taps x pixels)
 //   grad_input   cols (taps x pixels)       =  w'  (taps x group_out)    *  dy    (group_out x pixels)
 //   grad_weight  dw   (group_out x taps)    =  dy  (group_out x pixels)  *  cols' (pixels x taps)
+
+// What one task of a parallel loop has for itself.
 template <class T>
-struct Operands {
-  explicit Operands(const Plan& plan)
-      : scratch(plan.scratch_bytes),
+struct TaskScratch {
+  explicit TaskScratch(const Plan& plan)
+      : scratch(Scratch::bytes<T>(plan.left) + Scratch::bytes<T>(columns_of_task(plan)) +
+                Scratch::bytes<T>(plan.right)),
         left(scratch.take<T>(plan.left)),
-        columns(scratch.take<T>(plan.columns)),
+        columns(scratch.take<T>(columns_of_task(plan))),
         right(scratch.take<T>(plan.right)) {}
+
+  static Index columns_of_task(const Plan& plan) { return plan.share_columns ? 0 : plan.columns; }
+
   Scratch scratch;
   T *left, *columns, *right;
 };
 
-// Calls body(n, pixels) for each block of output pixels of each image.
-template <class Body>
-void for_each_block(const Conv2d& p, const Plan& plan, Body body) {
-  for (Index n = 0; n < p.batch; ++n) {
-    for (Index first = 0; first < p.pixels(); first += plan.pixel_block) {
-      body(n, Range{first, std::min(first + plan.pixel_block, p.pixels())});
-    }
-  }
+Range block_of(const Conv2d& p, const Plan& plan, Index block) {
+  const Index first = block * plan.pixel_block;
+  return {first, std::min(first + plan.pixel_block, p.pixels())};
+}
+
+Index number_of_blocks(const Conv2d& p, const Plan& plan) {
+  return p.pixels() == 0 ? 0 : ceil_div(p.pixels(), plan.pixel_block);
 }
 
 // Where group g of image n begins.
@@ -44,38 +50,82 @@ T* output_of(const Conv2d& p, Index n, Index g, T* y) {
   return y + (n * p.out_channels + g * p.group_out()) * p.pixels();
 }
 
-// The columns of a block of pixels: copied, or the image itself where they are the same.
+// The columns of a block of pixels and a range of channels, with zeros up to a whole vector behind
+// each row, since the kernel reads written columns where they are.
 template <class T>
-Matrix<T> columns_of(const Conv2d& p, const Plan& plan, const View<T>& x, Range pixels,
-                     T* scratch) {
-  if (columns_are_input(p)) return {x.data + pixels.begin * x.w, x.c, x.w};
-  write_columns(p, x, pixels, scratch, plan.columns_ld);
-  for (Index k = 0, tail = round_up(pixels.size(), plan.nr); k < p.taps(); ++k) {
-    std::fill(scratch + k * plan.columns_ld + pixels.size(), scratch + k * plan.columns_ld + tail,
-              T(0));
+void write_padded_columns(const Conv2d& p, const Plan& plan, const View<T>& x, Range channels,
+                          Range pixels, T* cols) {
+  write_columns(p, x, channels, pixels, cols, plan.columns_ld);
+  const Index end = round_up(pixels.size(), plan.nr);
+  for (Index k = 0; k < channels.size() * p.window(); ++k) {
+    T* row = cols + k * plan.columns_ld;
+    std::fill(row + pixels.size(), row + end, T(0));
   }
-  return {scratch, plan.columns_ld, 1};
+}
+
+// The right operand: columns that were written, or the image itself where they are the same, which
+// has no slack behind it and is packed.
+template <class T>
+RightOperand<T> columns_operand(const Conv2d& p, const Plan& plan, const View<T>& x, Range pixels,
+                                const T* cols, T* packed) {
+  if (columns_are_input(p)) return {{x.data + pixels.begin * x.w, x.c, x.w}, packed, false};
+  return {{cols, plan.columns_ld, 1}, packed, true};
 }
 
 template <class T>
 void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T* w, const T* bias,
                     T* y) {
-  const Index m = p.group_out(), k = p.taps();
-  const Operands<T> scratch(plan);
-  for (Index g = 0; g < p.groups; ++g) {
-    const Matrix<T> weights{w + g * m * k, k, 1};
-    const LeftOperand<T> left = plan.left_in_place
-                                    ? LeftOperand<T>{weights, nullptr, true}
-                                    : pack_left(weights, m, k, scratch.left);
-    for_each_block(p, plan, [&](Index n, Range pixels) {
-      T* block = output_of(p, n, g, y) + pixels.begin;
-      for (Index i = 0; bias && i < m; ++i) {
-        std::fill_n(block + i * p.pixels(), pixels.size(), bias[g * m + i]);
+  const Index m = p.group_out(), k = p.taps(), left_elements = plan.left_in_place ? 0 : left_size<T>(p.group_out(), p.taps());
+  const Index blocks = number_of_blocks(p, plan);
+  const bool in_place = columns_are_input(p);
+  Scratch shared(Scratch::bytes<T>(plan.shared));
+  T* const lefts = shared.take<T>(p.groups * left_elements);
+  T* const shared_columns = plan.share_columns ? shared.take<T>(plan.columns) : nullptr;
+  const auto left_of = [&](Index g) {
+    return LeftOperand<T>{{w + g * m * k, k, 1}, lefts + g * left_elements, plan.left_in_place};
+  };
+  for (Index g = 0; g < p.groups && !plan.left_in_place; ++g) {
+    pack_left(left_of(g).matrix, m, k, lefts + g * left_elements, plan.threads);
+  }
+
+  // Rows of output channels for a block of pixels, whose columns are there.
+  const auto multiply = [&](Index g, Index n, Range pixels, Range rows, const T* cols, T* packed) {
+    T* block = output_of(p, n, g, y) + pixels.begin;
+    for (Index i = rows.begin; bias && i < rows.end; ++i) {
+      std::fill_n(block + i * p.pixels(), pixels.size(), bias[g * m + i]);
+    }
+    const View<T> image = x.from(n, g * p.group_in());
+    gemm(rows, m, pixels.size(), k, left_of(g),
+         columns_operand(p, plan, image, pixels, cols, packed), block, p.pixels(),
+         bias != nullptr);
+  };
+
+  if (!plan.share_columns) {
+    parallel_for(plan.threads, p.groups * p.batch * blocks, [&](Index task) {
+      const Index n = task / blocks % p.batch, g = task / blocks / p.batch;
+      const Range pixels = block_of(p, plan, task % blocks);
+      const TaskScratch<T> scratch(plan);
+      if (!in_place) {
+        write_padded_columns(p, plan, x.from(n, g * p.group_in()), {0, p.group_in()}, pixels,
+                             scratch.columns);
       }
-      const Matrix<T> cols = columns_of(p, plan, x.from(n, g * p.group_in()), pixels, scratch.columns);
-      // The kernel reads written columns where they are; an image has no slack behind it.
-      const RightOperand<T> right{cols, scratch.right, !columns_are_input(p)};
-      gemm(m, pixels.size(), k, left, right, block, p.pixels(), bias != nullptr);
+      multiply(g, n, pixels, {0, m}, scratch.columns, scratch.right);
+    });
+    return;
+  }
+  for (Index task = 0; task < p.groups * p.batch * blocks; ++task) {
+    const Index n = task / blocks % p.batch, g = task / blocks / p.batch;
+    const Range pixels = block_of(p, plan, task % blocks);
+    const Index pieces = in_place ? 0 : std::min<Index>(p.group_in(), 4 * plan.threads);
+    parallel_for(plan.threads, pieces, [&](Index i) {
+      const Range channels = piece(i, pieces, p.group_in(), 1);
+      write_padded_columns(p, plan, x.from(n, g * p.group_in()), channels, pixels,
+                           shared_columns + channels.begin * p.window() * plan.columns_ld);
+    });
+    parallel_for(plan.threads, plan.channel_pieces, [&](Index i) {
+      const TaskScratch<T> scratch(plan);
+      multiply(g, n, pixels, piece(i, plan.channel_pieces, m, plan.mr), shared_columns,
+               scratch.right);
     });
   }
 }
@@ -83,43 +133,65 @@ void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
 template <class T>
 void im2col_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* w, const T* bias,
                        T* dx) {
-  const Index m = p.taps(), k = p.group_out();
-  const Operands<T> scratch(plan);
-  for (Index plane = 0; plane < p.batch * p.in_channels; ++plane) {
-    std::fill_n(dx + plane * p.in_plane(), p.in_plane(), bias ? bias[plane % p.in_channels] : T(0));
-  }
-  for (Index g = 0; g < p.groups; ++g) {
-    const Matrix<T> weights_transposed{w + g * k * m, 1, m};
-    const LeftOperand<T> left = pack_left(weights_transposed, m, k, scratch.left);
-    for_each_block(p, plan, [&](Index n, Range pixels) {
-      const Matrix<T> dy_block{output_of(p, n, g, dy) + pixels.begin, p.pixels(), 1};
-      const RightOperand<T> right{dy_block, scratch.right, false};
-      T* image = input_of(p, n, g, dx);
-      if (columns_are_input(p)) {
-        gemm(m, pixels.size(), k, left, right, image + pixels.begin, p.in_plane(), true);
-      } else {
-        gemm(m, pixels.size(), k, left, right, scratch.columns, plan.columns_ld, false);
-        add_columns(p, scratch.columns, plan.columns_ld, pixels, image);
+  const Index taps = p.taps(), k = p.group_out(), pieces = plan.channel_pieces;
+  const Index blocks = number_of_blocks(p, plan);
+  parallel_for(plan.threads, p.groups * pieces * plan.image_pieces, [&](Index task) {
+    const Index g = task / plan.image_pieces / pieces;
+    const Range channels = piece(task / plan.image_pieces % pieces, pieces, p.group_in(), 1);
+    const Range images = piece(task % plan.image_pieces, plan.image_pieces, p.batch, 1);
+    const Index m = channels.size() * p.window();
+    const TaskScratch<T> scratch(plan);
+    const Matrix<T> weights_transposed{w + g * k * taps + channels.begin * p.window(), 1, taps};
+    const LeftOperand<T> left = pack_left(weights_transposed, m, k, scratch.left, 1);
+    for (Index n = images.begin; n < images.end; ++n) {
+      T* const image = input_of(p, n, g, dx);
+      for (Index c = channels.begin; c < channels.end; ++c) {
+        const T start = bias ? bias[g * p.group_in() + c] : T(0);
+        std::fill_n(image + c * p.in_plane(), p.in_plane(), start);
       }
-    });
-  }
+      for (Index block = 0; block < blocks; ++block) {
+        const Range pixels = block_of(p, plan, block);
+        const Matrix<T> dy_block{output_of(p, n, g, dy) + pixels.begin, p.pixels(), 1};
+        const RightOperand<T> right{dy_block, scratch.right, false};
+        if (columns_are_input(p)) {
+          T* const cells = image + channels.begin * p.in_plane() + pixels.begin;
+          gemm({0, m}, m, pixels.size(), k, left, right, cells, p.in_plane(), true);
+        } else {
+          gemm({0, m}, m, pixels.size(), k, left, right, scratch.columns, plan.columns_ld, false);
+          add_columns(p, scratch.columns, plan.columns_ld, channels, pixels, image);
+        }
+      }
+    }
+  });
 }
 
 template <class T>
-void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x,
-                        T* dw) {
-  const Index m = p.group_out(), taps = p.taps();
-  const Operands<T> scratch(plan);
-  std::fill_n(dw, p.out_channels * taps, T(0));
-  for (Index g = 0; g < p.groups; ++g) {
-    for_each_block(p, plan, [&](Index n, Range pixels) {
-      const Matrix<T> dy_block{output_of(p, n, g, dy) + pixels.begin, p.pixels(), 1};
-      const LeftOperand<T> left = pack_left(dy_block, m, pixels.size(), scratch.left);
-      const Matrix<T> cols = columns_of(p, plan, x.from(n, g * p.group_in()), pixels, scratch.columns);
-      const RightOperand<T> right{cols.transposed(), scratch.right, false};
-      gemm(m, taps, pixels.size(), left, right, dw + g * m * taps, taps, true);
-    });
-  }
+void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x, T* dw) {
+  const Index m = p.group_out(), taps = p.taps(), pieces = plan.channel_pieces;
+  const Index blocks = number_of_blocks(p, plan);
+  parallel_for(plan.threads, p.groups * pieces, [&](Index task) {
+    const Index g = task / pieces;
+    const Range channels = piece(task % pieces, pieces, p.group_in(), 1);
+    const Index n_taps = channels.size() * p.window();
+    T* const dw_piece = dw + g * m * taps + channels.begin * p.window();
+    for (Index i = 0; i < m; ++i) std::fill_n(dw_piece + i * taps, n_taps, T(0));
+    const TaskScratch<T> scratch(plan);
+    for (Index n = 0; n < p.batch; ++n) {
+      const View<T> image = x.from(n, g * p.group_in() + channels.begin);
+      for (Index block = 0; block < blocks; ++block) {
+        const Range pixels = block_of(p, plan, block);
+        const Matrix<T> dy_block{output_of(p, n, g, dy) + pixels.begin, p.pixels(), 1};
+        const LeftOperand<T> left = pack_left(dy_block, m, pixels.size(), scratch.left, 1);
+        if (!columns_are_input(p)) {
+          write_columns(p, image, {0, channels.size()}, pixels, scratch.columns, plan.columns_ld);
+        }
+        const Matrix<T> cols =
+            columns_operand(p, plan, image, pixels, scratch.columns, scratch.right).matrix;
+        const RightOperand<T> right{cols.transposed(), scratch.right, false};
+        gemm({0, m}, m, n_taps, pixels.size(), left, right, dw_piece, taps, true);
+      }
+    }
+  });
 }
 
 }  // namespace
@@ -128,50 +200,52 @@ template <class T>
 void conv2d_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T* w, const T* bias,
                     T* y) {
   const bool direct = plan.algorithm == Algorithm::direct;
-  direct ? direct_forward(p, x, w, bias, y) : im2col_forward(p, plan, x, w, bias, y);
+  direct ? direct_forward(p, plan.threads, x, w, bias, y) : im2col_forward(p, plan, x, w, bias, y);
 }
 
 template <class T>
 void conv2d_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* w, const T* bias,
                        T* dx) {
   const bool direct = plan.algorithm == Algorithm::direct;
-  direct ? direct_grad_input(p, dy, w, bias, dx) : im2col_grad_input(p, plan, dy, w, bias, dx);
+  direct ? direct_grad_input(p, plan.threads, dy, w, bias, dx) : im2col_grad_input(p, plan, dy, w, bias, dx);
 }
 
 template <class T>
 void conv2d_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x,
                         T* dw) {
   const bool direct = plan.algorithm == Algorithm::direct;
-  direct ? direct_grad_weight(p, dy, x, dw) : im2col_grad_weight(p, plan, dy, x, dw);
+  direct ? direct_grad_weight(p, plan.threads, dy, x, dw) : im2col_grad_weight(p, plan, dy, x, dw);
 }
 
 template <class T>
-void conv2d_grad_bias(Index batch, Index channels, Index pixels, const T* dy, T* db) {
-  for (Index c = 0; c < channels; ++c) {
+void conv2d_grad_bias(int threads, Index batch, Index channels, Index pixels, const T* dy, T* db) {
+  parallel_for(threads, channels, [&](Index c) {
     SumOf<T> sum = 0;
     for (Index n = 0; n < batch; ++n) {
       const T* plane = dy + (n * channels + c) * pixels;
       for (Index i = 0; i < pixels; ++i) sum += plane[i];
     }
     db[c] = static_cast<T>(sum);
-  }
+  });
 }
 
 template <class T>
-void im2col(const Conv2d& p, const View<T>& x, T* cols) {
-  for (Index n = 0; n < p.batch; ++n) {
-    write_columns(p, x.from(n, 0), Range{0, p.pixels()}, cols, p.pixels());
-    cols += p.taps() * p.pixels();
-  }
+void im2col(const Conv2d& p, int threads, const View<T>& x, T* cols) {
+  parallel_for(threads, p.batch * p.in_channels, [&](Index task) {
+    const Index n = task / p.in_channels, c = task % p.in_channels;
+    write_columns(p, x.from(n, 0), {c, c + 1}, Range{0, p.pixels()},
+                  cols + task * p.window() * p.pixels(), p.pixels());
+  });
 }
 
 template <class T>
-void col2im(const Conv2d& p, const T* cols, T* x) {
-  std::fill_n(x, p.batch * p.in_channels * p.in_plane(), T(0));
-  for (Index n = 0; n < p.batch; ++n) {
-    add_columns(p, cols, p.pixels(), Range{0, p.pixels()}, input_of(p, n, 0, x));
-    cols += p.taps() * p.pixels();
-  }
+void col2im(const Conv2d& p, int threads, const T* cols, T* x) {
+  parallel_for(threads, p.batch * p.in_channels, [&](Index task) {
+    const Index n = task / p.in_channels, c = task % p.in_channels;
+    std::fill_n(x + task * p.in_plane(), p.in_plane(), T(0));
+    add_columns(p, cols + task * p.window() * p.pixels(), p.pixels(), {c, c + 1},
+                Range{0, p.pixels()}, input_of(p, n, 0, x));
+  });
 }
 
 #define INSTANTIATE(T)                                                                           \
@@ -179,14 +253,14 @@ void col2im(const Conv2d& p, const T* cols, T* x) {
                                T*);                                                               \
   template void conv2d_grad_input(const Conv2d&, const Plan&, const T*, const T*, const T*, T*);  \
   template void conv2d_grad_weight(const Conv2d&, const Plan&, const T*, const View<T>&, T*);     \
-  template void conv2d_grad_bias(Index, Index, Index, const T*, T*);                              \
-  template void col2im(const Conv2d&, const T*, T*);
+  template void conv2d_grad_bias(int, Index, Index, Index, const T*, T*);                         \
+  template void col2im(const Conv2d&, int, const T*, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(std::uint64_t)
 #undef INSTANTIATE
 
-#define INSTANTIATE(T) template void im2col(const Conv2d&, const View<T>&, T*);
+#define INSTANTIATE(T) template void im2col(const Conv2d&, int, const View<T>&, T*);
 FOR_EACH_TYPE(INSTANTIATE)
 #undef INSTANTIATE
 

@@ -23,12 +23,12 @@ void conv2d_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const Vi
 
 // dy (N, C, pixels) summed over n and pixels
 template <class T>
-void conv2d_grad_bias(Index batch, Index channels, Index pixels, const T* dy, T* db);
+void conv2d_grad_bias(int threads, Index batch, Index channels, Index pixels, const T* dy, T* db);
 
 // x (N, C, H, W), cols (N, taps, pixels): every window as a column, and its adjoint. One group.
 template <class T>
-void im2col(const Conv2d& p, const View<T>& x, T* cols);
+void im2col(const Conv2d& p, int threads, const View<T>& x, T* cols);
 template <class T>
-void col2im(const Conv2d& p, const T* cols, T* x);
+void col2im(const Conv2d& p, int threads, const T* cols, T* x);
 
 }  // namespace convpool

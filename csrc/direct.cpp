@@ -2,6 +2,7 @@
 
 #include "numeric.hpp"
 #include "scratch.hpp"
+#include "threads.hpp"
 
 namespace convpool {
 namespace {
@@ -36,105 +37,104 @@ const T* shown_row(const Conv2d& p, const View<T>& x, Index n, Index ic, Index o
 // x (N, C_in, H, W), w (C_out, C_in/groups, kh, kw), bias (C_out) or null, y (N, C_out, oh, ow)
 // y[n, oc, oh, ow] = bias[oc] + sum over ic, kh, kw of w[oc, ic, kh, kw] * x[n, ic, ih, iw]
 template <class T>
-void direct_forward(const Conv2d& p, const View<T>& x, const T* w, const T* bias, T* y) {
+void direct_forward(const Conv2d& p, int threads, const View<T>& x, const T* w, const T* bias,
+                    T* y) {
   using Sum = SumOf<T>;
-  Scratch scratch(Scratch::bytes<Sum>(p.w.out));
-  Sum* sums = scratch.take<Sum>(p.w.out);
-  for (Index n = 0; n < p.batch; ++n) {
-    for (Index oc = 0; oc < p.out_channels; ++oc) {
-      const Index first_channel = oc / p.group_out() * p.group_in();
-      for (Index oh = 0; oh < p.h.out; ++oh, y += p.w.out) {
-        std::fill_n(sums, p.w.out, bias ? Sum(bias[oc]) : Sum(0));
-        const T* tap = w + oc * p.taps();
-        for (Index c = 0; c < p.group_in(); ++c) {
-          for (Index kh = 0; kh < p.h.kernel; ++kh) {
-            const T* row = shown_row(p, x, n, first_channel + c, oh, kh);
-            for (Index kw = 0; kw < p.w.kernel; ++kw) {
-              const Sum weight = *tap++;
-              for_each_read(p, row, x.w, kw,
-                            [=](Index ow, Sum value) { sums[ow] += weight * value; });
-            }
-          }
+  parallel_for(threads, p.batch * p.out_channels * p.h.out, [&](Index task) {
+    const Index oh = task % p.h.out, oc = task / p.h.out % p.out_channels;
+    const Index n = task / p.h.out / p.out_channels;
+    const Index first_channel = oc / p.group_out() * p.group_in();
+    Scratch scratch(Scratch::bytes<Sum>(p.w.out));
+    Sum* sums = scratch.take<Sum>(p.w.out);
+    std::fill_n(sums, p.w.out, bias ? Sum(bias[oc]) : Sum(0));
+    const T* tap = w + oc * p.taps();
+    for (Index c = 0; c < p.group_in(); ++c) {
+      for (Index kh = 0; kh < p.h.kernel; ++kh) {
+        const T* row = shown_row(p, x, n, first_channel + c, oh, kh);
+        for (Index kw = 0; kw < p.w.kernel; ++kw) {
+          const Sum weight = *tap++;
+          for_each_read(p, row, x.w, kw,
+                        [=](Index ow, Sum value) { sums[ow] += weight * value; });
         }
-        std::copy_n(sums, p.w.out, y);
       }
     }
-  }
+    std::copy_n(sums, p.w.out, y + task * p.w.out);
+  });
 }
 
 // dx[n, ic, ih, iw] = bias[ic] + sum over oc, kh, kw of w[oc, ic, kh, kw] * dy[n, oc, oh, ow]
 // where y above read x[n, ic, ih, iw]; the bias is that of the transposed convolution.
 template <class T>
-void direct_grad_input(const Conv2d& p, const T* dy, const T* w, const T* bias, T* dx) {
+void direct_grad_input(const Conv2d& p, int threads, const T* dy, const T* w, const T* bias,
+                       T* dx) {
   using Sum = SumOf<T>;
-  Scratch scratch(Scratch::bytes<Sum>(p.in_plane()));
-  Sum* plane = scratch.take<Sum>(p.in_plane());
-  for (Index n = 0; n < p.batch; ++n) {
-    for (Index ic = 0; ic < p.in_channels; ++ic, dx += p.in_plane()) {
-      std::fill_n(plane, p.in_plane(), bias ? Sum(bias[ic]) : Sum(0));
-      const Index group = ic / p.group_in(), c = ic % p.group_in();
-      for (Index oc = group * p.group_out(); oc < (group + 1) * p.group_out(); ++oc) {
-        const T* dy_plane = dy + (n * p.out_channels + oc) * p.pixels();
-        const T* tap = w + oc * p.taps() + c * p.window();
-        for (Index kh = 0; kh < p.h.kernel; ++kh) {
-          for (Index kw = 0; kw < p.w.kernel; ++kw) {
-            const Sum weight = *tap++;
-            const Range inside = outputs_inside(p.w, kw);
-            const Index first = p.w.cell(0, kw);
-            for (Index oh = 0; oh < p.h.out; ++oh) {
-              const Index ih = shown_cell(p.h, p.h.cell(oh, kh));
-              if (ih < 0) continue;
-              Sum* row = plane + ih * p.w.in;
-              const T* dy_row = dy_plane + oh * p.w.out;
-              const auto padding = [&](Index begin, Index end) {
-                for (Index ow = begin; ow < end; ++ow) {
-                  const Index iw = shown_cell(p.w, p.w.cell(ow, kw));
-                  if (iw >= 0) row[iw] += weight * dy_row[ow];
-                }
-              };
-              padding(0, inside.begin);
-              for (Index ow = inside.begin; ow < inside.end; ++ow) {
-                row[first + ow * p.w.stride] += weight * dy_row[ow];
+  parallel_for(threads, p.batch * p.in_channels, [&](Index task) {
+    const Index n = task / p.in_channels, ic = task % p.in_channels;
+    const Index group = ic / p.group_in(), c = ic % p.group_in();
+    Scratch scratch(Scratch::bytes<Sum>(p.in_plane()));
+    Sum* plane = scratch.take<Sum>(p.in_plane());
+    std::fill_n(plane, p.in_plane(), bias ? Sum(bias[ic]) : Sum(0));
+    for (Index oc = group * p.group_out(); oc < (group + 1) * p.group_out(); ++oc) {
+      const T* dy_plane = dy + (n * p.out_channels + oc) * p.pixels();
+      const T* tap = w + oc * p.taps() + c * p.window();
+      for (Index kh = 0; kh < p.h.kernel; ++kh) {
+        for (Index kw = 0; kw < p.w.kernel; ++kw) {
+          const Sum weight = *tap++;
+          const Range inside = outputs_inside(p.w, kw);
+          const Index first = p.w.cell(0, kw);
+          for (Index oh = 0; oh < p.h.out; ++oh) {
+            const Index ih = shown_cell(p.h, p.h.cell(oh, kh));
+            if (ih < 0) continue;
+            Sum* row = plane + ih * p.w.in;
+            const T* dy_row = dy_plane + oh * p.w.out;
+            const auto padding = [&](Index begin, Index end) {
+              for (Index ow = begin; ow < end; ++ow) {
+                const Index iw = shown_cell(p.w, p.w.cell(ow, kw));
+                if (iw >= 0) row[iw] += weight * dy_row[ow];
               }
-              padding(inside.end, p.w.out);
+            };
+            padding(0, inside.begin);
+            for (Index ow = inside.begin; ow < inside.end; ++ow) {
+              row[first + ow * p.w.stride] += weight * dy_row[ow];
             }
+            padding(inside.end, p.w.out);
           }
         }
       }
-      std::copy_n(plane, p.in_plane(), dx);
     }
-  }
+    std::copy_n(plane, p.in_plane(), dx + task * p.in_plane());
+  });
 }
 
 // dw[oc, ic, kh, kw] = sum over n, oh, ow of dy[n, oc, oh, ow] * x[n, ic, ih, iw]
 template <class T>
-void direct_grad_weight(const Conv2d& p, const T* dy, const View<T>& x, T* dw) {
+void direct_grad_weight(const Conv2d& p, int threads, const T* dy, const View<T>& x, T* dw) {
   using Sum = SumOf<T>;
-  for (Index oc = 0; oc < p.out_channels; ++oc) {
-    const Index first_channel = oc / p.group_out() * p.group_in();
-    for (Index c = 0; c < p.group_in(); ++c) {
-      for (Index kh = 0; kh < p.h.kernel; ++kh) {
-        for (Index kw = 0; kw < p.w.kernel; ++kw) {
-          Sum sum = 0;
-          for (Index n = 0; n < p.batch; ++n) {
-            const T* dy_row = dy + (n * p.out_channels + oc) * p.pixels();
-            for (Index oh = 0; oh < p.h.out; ++oh, dy_row += p.w.out) {
-              const T* row = shown_row(p, x, n, first_channel + c, oh, kh);
-              for_each_read(p, row, x.w, kw,
-                            [&](Index ow, Sum value) { sum += dy_row[ow] * value; });
-            }
+  parallel_for(threads, p.out_channels * p.group_in(), [&](Index task) {
+    const Index oc = task / p.group_in(), c = task % p.group_in();
+    const Index ic = oc / p.group_out() * p.group_in() + c;
+    T* window = dw + task * p.window();
+    for (Index kh = 0; kh < p.h.kernel; ++kh) {
+      for (Index kw = 0; kw < p.w.kernel; ++kw) {
+        Sum sum = 0;
+        for (Index n = 0; n < p.batch; ++n) {
+          const T* dy_row = dy + (n * p.out_channels + oc) * p.pixels();
+          for (Index oh = 0; oh < p.h.out; ++oh, dy_row += p.w.out) {
+            const T* row = shown_row(p, x, n, ic, oh, kh);
+            for_each_read(p, row, x.w, kw,
+                          [&](Index ow, Sum value) { sum += dy_row[ow] * value; });
           }
-          *dw++ = static_cast<T>(sum);
         }
+        *window++ = static_cast<T>(sum);
       }
     }
-  }
+  });
 }
 
-#define INSTANTIATE(T)                                                                  \
-  template void direct_forward(const Conv2d&, const View<T>&, const T*, const T*, T*);  \
-  template void direct_grad_input(const Conv2d&, const T*, const T*, const T*, T*);     \
-  template void direct_grad_weight(const Conv2d&, const T*, const View<T>&, T*);
+#define INSTANTIATE(T)                                                                        \
+  template void direct_forward(const Conv2d&, int, const View<T>&, const T*, const T*, T*);   \
+  template void direct_grad_input(const Conv2d&, int, const T*, const T*, const T*, T*);      \
+  template void direct_grad_weight(const Conv2d&, int, const T*, const View<T>&, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(std::uint64_t)

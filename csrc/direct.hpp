@@ -7,12 +7,14 @@
 namespace convpool {
 
 template <class T>
-void direct_forward(const Conv2d& p, const View<T>& x, const T* w, const T* bias, T* y);
+void direct_forward(const Conv2d& p, int threads, const View<T>& x, const T* w,
+                    const T* bias, T* y);
 
 template <class T>
-void direct_grad_input(const Conv2d& p, const T* dy, const T* w, const T* bias, T* dx);
+void direct_grad_input(const Conv2d& p, int threads, const T* dy, const T* w,
+                       const T* bias, T* dx);
 
 template <class T>
-void direct_grad_weight(const Conv2d& p, const T* dy, const View<T>& x, T* dw);
+void direct_grad_weight(const Conv2d& p, int threads, const T* dy, const View<T>& x, T* dw);
 
 }  // namespace convpool

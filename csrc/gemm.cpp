@@ -2,6 +2,8 @@
 
 #include <cassert>
 
+#include "threads.hpp"
+
 namespace convpool {
 namespace {
 
@@ -46,29 +48,30 @@ Index right_size(Index m, Index n, Index k) {
 }
 
 template <class T>
-LeftOperand<T> pack_left(const Matrix<T>& a, Index m, Index k, T* packed) {
+LeftOperand<T> pack_left(const Matrix<T>& a, Index m, Index k, T* packed, int threads) {
   const Index mr = gemm_kernel<T>(m).mr, padded = round_up(m, mr);
-  for (Index k0 = 0; k0 < k; k0 += GemmBlocks::depth) {
-    const Matrix<T> block{a.at(0, k0), a.row_stride, a.col_stride};
-    const Index depth = std::min(GemmBlocks::depth, k - k0);
-    pack_panels(block.transposed(), depth, m, mr, packed + k0 * padded);
-  }
+  parallel_for(threads, ceil_div(k, GemmBlocks::depth), [&](Index block) {
+    const Index k0 = block * GemmBlocks::depth, depth = std::min(GemmBlocks::depth, k - k0);
+    const Matrix<T> columns{a.at(0, k0), a.row_stride, a.col_stride};
+    pack_panels(columns.transposed(), depth, m, mr, packed + k0 * padded);
+  });
   return {a, packed, false};
 }
 
 template <class T>
-void gemm(Index m, Index n, Index k, const LeftOperand<T>& a, const RightOperand<T>& b, T* c,
-          Index ldc, bool accumulate) {
+void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
+          const RightOperand<T>& b, T* c, Index ldc, bool accumulate) {
   const GemmKernel<T>& kernel = gemm_kernel<T>(m);
   const Index mr = kernel.mr, nr = kernel.nr;
   assert(GemmBlocks::rows % mr == 0 && GemmBlocks::columns % nr == 0 && ldc >= n);
+  assert(rows.begin % mr == 0 && rows.end <= m);
   assert(!b.in_place || b.matrix.col_stride == 1);
 
   // Rows that are read in place stay in the first-level cache while the columns go past.
   const Index block_rows = a.in_place ? 4 * mr : GemmBlocks::rows;
 
   if (k == 0 && !accumulate) {
-    for (Index i = 0; i < m; ++i) std::fill_n(c + i * ldc, n, T(0));
+    for (Index i = rows.begin; i < rows.end; ++i) std::fill_n(c + i * ldc, n, T(0));
   }
   for (Index j0 = 0; j0 < n; j0 += GemmBlocks::columns) {
     const Index j_end = std::min(n, j0 + GemmBlocks::columns);
@@ -78,8 +81,8 @@ void gemm(Index m, Index n, Index k, const LeftOperand<T>& a, const RightOperand
         const Matrix<T> block{b.matrix.at(k0, j0), b.matrix.row_stride, b.matrix.col_stride};
         pack_panels(block, depth, j_end - j0, nr, b.packed);
       }
-      for (Index i0 = 0; i0 < m; i0 += block_rows) {
-        const Index i_end = std::min(m, i0 + block_rows);
+      for (Index i0 = rows.begin; i0 < rows.end; i0 += block_rows) {
+        const Index i_end = std::min(rows.end, i0 + block_rows);
         for (Index j = j0; j < j_end; j += nr) {
           const Panel<T> right =
               b.in_place ? Panel<T>{b.matrix.at(k0, j), 0, b.matrix.row_stride}
@@ -89,7 +92,7 @@ void gemm(Index m, Index n, Index k, const LeftOperand<T>& a, const RightOperand
                 a.in_place
                     ? Panel<T>{a.matrix.at(i, k0), a.matrix.row_stride, a.matrix.col_stride}
                     : Panel<T>{a.packed + k0 * round_up(m, mr) + i * depth, 1, mr};
-            compute_tile(kernel, std::min(mr, m - i), std::min(nr, n - j), depth, left, right,
+            compute_tile(kernel, std::min(mr, i_end - i), std::min(nr, n - j), depth, left, right,
                          c + i * ldc + j, ldc, accumulate || k0 > 0);
           }
         }
@@ -101,9 +104,9 @@ void gemm(Index m, Index n, Index k, const LeftOperand<T>& a, const RightOperand
 #define INSTANTIATE(T)                                                                           \
   template Index left_size<T>(Index, Index);                                                     \
   template Index right_size<T>(Index, Index, Index);                                             \
-  template LeftOperand<T> pack_left(const Matrix<T>&, Index, Index, T*);                         \
-  template void gemm(Index, Index, Index, const LeftOperand<T>&, const RightOperand<T>&, T*,     \
-                     Index, bool);
+  template LeftOperand<T> pack_left(const Matrix<T>&, Index, Index, T*, int);                    \
+  template void gemm(Range, Index, Index, Index, const LeftOperand<T>&, const RightOperand<T>&,  \
+                     T*, Index, bool);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(std::uint64_t)

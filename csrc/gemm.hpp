@@ -47,11 +47,12 @@ template <class T>
 Index right_size(Index m, Index n, Index k);
 
 template <class T>
-LeftOperand<T> pack_left(const Matrix<T>& a, Index m, Index k, T* packed);
+LeftOperand<T> pack_left(const Matrix<T>& a, Index m, Index k, T* packed, int threads);
 
-// c (m x n, rows ldc apart)  =  (accumulate ? c : 0) + a (m x k) * b (k x n)
+// c (m x n, rows ldc apart)  =  (accumulate ? c : 0) + a (m x k) * b (k x n), for some of the rows:
+// a range that begins at a multiple of mr.
 template <class T>
-void gemm(Index m, Index n, Index k, const LeftOperand<T>& a, const RightOperand<T>& b, T* c,
-          Index ldc, bool accumulate);
+void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
+          const RightOperand<T>& b, T* c, Index ldc, bool accumulate);
 
 }  // namespace convpool

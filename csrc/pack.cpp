@@ -29,9 +29,9 @@ Range intersection(Range a, Range b) {
 // the loops that writing columns and adding them back have in common. Row ih of the image is the
 // one that the tap reads, -1 for constant padding; `inside` are the columns that read its data.
 template <class Row>
-void for_each_tap_row(const Conv2d& p, Range pixels, Row row) {
+void for_each_tap_row(const Conv2d& p, Range channels, Range pixels, Row row) {
   Index k = 0;
-  for (Index ic = 0; ic < p.group_in(); ++ic) {
+  for (Index ic = channels.begin; ic < channels.end; ++ic) {
     for (Index kh = 0; kh < p.h.kernel; ++kh) {
       for (Index kw = 0; kw < p.w.kernel; ++kw, ++k) {
         const Range reading = outputs_inside(p.w, kw);
@@ -62,6 +62,8 @@ void copy_bytes(const void* source, std::size_t bytes, void* target) {
   else if (bytes >= 16) copy_both_ends<16>(from, bytes, to);
   else if (bytes >= 8) copy_both_ends<8>(from, bytes, to);
   else if (bytes >= 4) copy_both_ends<4>(from, bytes, to);
+  else if (bytes >= 2) copy_both_ends<2>(from, bytes, to);
+  else if (bytes == 1) *to = *from;
 }
 
 // The strides that layers have are worth loops of their own: 2x for a first layer with stride 2.
@@ -79,7 +81,8 @@ void copy_strided(const T* from, Index stride, Index count, T* to) {
 }  // namespace
 
 template <class T>
-void write_columns(const Conv2d& p, const View<T>& x, Range pixels, T* cols, Index ld) {
+void write_columns(const Conv2d& p, const View<T>& x, Range channels, Range pixels, T* cols,
+                   Index ld) {
   const T pad = element_of<T>(p.pad_value);
   const auto write = [&](Index k, Index ic, Index ih, Index kw, Index oh, Range columns,
                          Range inside) {
@@ -102,11 +105,11 @@ void write_columns(const Conv2d& p, const View<T>& x, Range pixels, T* cols, Ind
     }
     write_padding(inside.end, columns.end);
   };
-  for_each_tap_row(p, pixels, write);
+  for_each_tap_row(p, channels, pixels, write);
 }
 
 template <class T>
-void add_columns(const Conv2d& p, const T* cols, Index ld, Range pixels, T* dx) {
+void add_columns(const Conv2d& p, const T* cols, Index ld, Range channels, Range pixels, T* dx) {
   const auto add = [&](Index k, Index ic, Index ih, Index kw, Index oh, Range columns,
                        Range inside) {
     if (ih < 0) return;
@@ -131,7 +134,7 @@ void add_columns(const Conv2d& p, const T* cols, Index ld, Range pixels, T* dx) 
     }
     add_padding(inside.end, columns.end);
   };
-  for_each_tap_row(p, pixels, add);
+  for_each_tap_row(p, channels, pixels, add);
 }
 
 namespace {
@@ -183,12 +186,13 @@ void pack_panels(const Matrix<T>& matrix, Index depth, Index count, Index width,
   }
 }
 
-#define INSTANTIATE(T) template void write_columns(const Conv2d&, const View<T>&, Range, T*, Index);
+#define INSTANTIATE(T) \
+  template void write_columns(const Conv2d&, const View<T>&, Range, Range, T*, Index);
 FOR_EACH_TYPE(INSTANTIATE)
 #undef INSTANTIATE
 
 #define INSTANTIATE(T)                                                                \
-  template void add_columns(const Conv2d&, const T*, Index, Range, T*);               \
+  template void add_columns(const Conv2d&, const T*, Index, Range, Range, T*);        \
   template void pack_panels(const Matrix<T>&, Index, Index, Index, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -22,14 +22,17 @@ struct Matrix {
 //                     +-----------------------------+
 //   (ic, kh, kw)      |  x[ic, h.cell(oh, kh),      |
 //        |            |        w.cell(ow, kw)]      |
-//        v taps()     |  or what padding shows      |
+//        v            |  or what padding shows      |
 //                     +-----------------------------+   rows ld elements apart
+//
+// `cols` is the first row for the first of these channels.
 template <class T>
-void write_columns(const Conv2d& p, const View<T>& x, Range pixels, T* cols, Index ld);
+void write_columns(const Conv2d& p, const View<T>& x, Range channels, Range pixels, T* cols,
+                   Index ld);
 
 // The adjoint, for contiguous images: dx[...] += cols[...], constant padding dropped.
 template <class T>
-void add_columns(const Conv2d& p, const T* cols, Index ld, Range pixels, T* dx);
+void add_columns(const Conv2d& p, const T* cols, Index ld, Range channels, Range pixels, T* dx);
 
 // Panels of a matrix with `count` columns and `depth` rows, zeros behind the last column:
 //

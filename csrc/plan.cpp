@@ -1,17 +1,21 @@
 #include "plan.hpp"
 
 #include "gemm.hpp"
+#include "numeric.hpp"
 #include "scratch.hpp"
 
 namespace convpool {
 namespace {
 
-// Columns of this many bytes are written, packed and forgotten: small enough for a second- or
+// Columns of this many bytes are written, multiplied and forgotten: small enough for a second- or
 // third-level cache, large enough that the left operand is not read too often.
 constexpr Index columns_bytes = Index{1} << 20;
 
 // Weights that meet at most this many panels of pixels are not worth packing.
 constexpr Index few_panels = 16;
+
+// Below this many multiply-adds, waking a thread takes longer than it saves.
+constexpr double worth_a_thread = 5e5;
 
 // Measured crossovers, float32 and float64 alike. With several output channels a group the matrix
 // product wins from the smallest size on; with one, columns are copied to be read only once. The
@@ -29,10 +33,13 @@ const char* reason_for_direct(const Conv2d& p, Operation operation) {
 }
 
 template <class T>
-Plan plan_direct(const Conv2d& p, Operation operation, const char* reason) {
-  Plan plan{Algorithm::direct, reason, "base", 1, 1};
-  if (operation == Operation::forward) plan.scratch_bytes = Scratch::bytes<double>(p.w.out);
-  if (operation == Operation::grad_input) plan.scratch_bytes = Scratch::bytes<double>(p.in_plane());
+Plan plan_direct(const Conv2d& p, Operation operation, const char* reason, int threads) {
+  Plan plan{Algorithm::direct, reason, "base", 1, 1, threads};
+  if (operation == Operation::forward) plan.scratch_bytes = Scratch::bytes<SumOf<T>>(p.w.out);
+  if (operation == Operation::grad_input) {
+    plan.scratch_bytes = Scratch::bytes<SumOf<T>>(p.in_plane());
+  }
+  plan.scratch_bytes *= threads;
   return plan;
 }
 
@@ -46,43 +53,86 @@ Index spread_rows(Index pixels, Index nr) {
 }
 
 template <class T>
-Plan plan_im2col(const Conv2d& p, Operation operation, const char* reason) {
+void plan_forward(const Conv2d& p, Plan& plan, bool in_place) {
+  const Index m = p.group_out(), taps = p.taps(), images = p.groups * p.batch;
+  // Four blocks for each thread even out their lengths; smaller ones than this read the weights
+  // too often.
+  const Index least_block = 4 * plan.nr;
+  const auto blocks = [&] { return ceil_div(p.pixels(), std::max<Index>(plan.pixel_block, 1)); };
+  if (plan.threads > 1) {
+    if (in_place) plan.pixel_block = std::min(plan.pixel_block, GemmBlocks::columns);
+    while (images * blocks() < 4 * plan.threads && plan.pixel_block > 2 * least_block) {
+      plan.pixel_block = round_up(ceil_div(plan.pixel_block, 2), plan.nr);
+    }
+    plan.share_columns = images * blocks() < 2 * plan.threads && m >= 2 * plan.mr;
+    if (plan.share_columns) {
+      plan.channel_pieces = std::min<Index>(ceil_div(m, plan.mr), 4 * plan.threads);
+    }
+  }
+  plan.left_in_place = p.batch * ceil_div(p.pixels(), plan.nr) <= few_panels;
+  if (!plan.left_in_place) plan.shared = p.groups * left_size<T>(m, taps);
+  if (in_place) plan.right = right_size<T>(m, plan.pixel_block, taps);
+}
+
+template <class T>
+void plan_grad_input(const Conv2d& p, Plan& plan) {
+  if (plan.threads > 1) {
+    plan.image_pieces = std::min<Index>(p.batch, 2 * plan.threads);
+    const Index wanted = ceil_div(2 * plan.threads, p.groups * std::max<Index>(plan.image_pieces, 1));
+    plan.channel_pieces = std::clamp<Index>(wanted, 1, std::max<Index>(p.group_in(), 1));
+  }
+  const Index rows = ceil_div(p.group_in(), plan.channel_pieces) * p.window();
+  plan.left = left_size<T>(rows, p.group_out());
+  plan.right = right_size<T>(rows, plan.pixel_block, p.group_out());
+  if (plan.columns) plan.columns = rows * plan.columns_ld;
+}
+
+template <class T>
+void plan_grad_weight(const Conv2d& p, Plan& plan) {
+  if (plan.threads > 1) {
+    const Index wanted = ceil_div(plan.threads, std::max<Index>(p.groups, 1));
+    plan.channel_pieces = std::clamp<Index>(wanted, 1, std::max<Index>(p.group_in(), 1));
+  }
+  const Index taps = ceil_div(p.group_in(), plan.channel_pieces) * p.window();
+  plan.left = left_size<T>(p.group_out(), plan.pixel_block);
+  plan.right = right_size<T>(p.group_out(), taps, plan.pixel_block);
+  if (plan.columns) plan.columns = taps * plan.columns_ld;
+}
+
+template <class T>
+Plan plan_im2col(const Conv2d& p, Operation operation, const char* reason, int threads) {
   const Index taps = p.taps(), channels = p.group_out();
   const GemmKernel<T>& kernel =
       gemm_kernel<T>(operation == Operation::grad_input ? taps : channels);
-  const Index nr = kernel.nr;
-  Plan plan{Algorithm::im2col, reason, active_kernels().name, kernel.mr, nr};
+  Plan plan{Algorithm::im2col, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
   const bool in_place = columns_are_input(p);
 
-  // The weight gradient also packs its left operand, dy, a block of pixels at a time.
+  // The weight gradient also packs its left operand, dy, a block of pixels at a time. Its blocks
+  // order its sums, so they must not depend on the threads.
   const bool by_block = operation == Operation::grad_weight;
   const Index height = std::max({Index{1}, in_place ? 0 : taps, by_block ? channels : 0});
   const Index fitting = columns_bytes / (height * Index{sizeof(T)});
-  plan.pixel_block = std::min(std::max(fitting / nr, Index{1}) * nr, p.pixels());
+  plan.pixel_block =
+      std::min(std::max(fitting / kernel.nr, Index{1}) * kernel.nr, p.pixels());
   if (in_place && !by_block) plan.pixel_block = p.pixels();
+  plan.columns = in_place ? 0 : taps;  // rows; times columns_ld below
 
+  if (operation == Operation::forward) plan_forward<T>(p, plan, in_place);
   if (!in_place) {
-    plan.columns_ld = spread_rows<T>(plan.pixel_block, nr);
+    plan.columns_ld = spread_rows<T>(plan.pixel_block, kernel.nr);
     plan.columns = taps * plan.columns_ld;
   }
-  switch (operation) {
-    case Operation::forward:
-      plan.left_in_place = p.batch * ceil_div(p.pixels(), nr) <= few_panels;
-      if (!plan.left_in_place) plan.left = left_size<T>(channels, taps);
-      if (in_place) plan.right = right_size<T>(channels, plan.pixel_block, taps);
-      break;
-    case Operation::grad_input:
-      plan.left = left_size<T>(taps, channels);
-      plan.right = right_size<T>(taps, plan.pixel_block, channels);
-      break;
-    case Operation::grad_weight:
-      plan.left = left_size<T>(channels, plan.pixel_block);
-      plan.right = right_size<T>(channels, taps, plan.pixel_block);
-      break;
+  if (operation == Operation::grad_input) plan_grad_input<T>(p, plan);
+  if (operation == Operation::grad_weight) plan_grad_weight<T>(p, plan);
+
+  if (plan.share_columns) {
+    plan.shared += plan.columns + round_up(plan.columns, 64);
   }
-  for (Index part : {plan.left, plan.columns, plan.right}) {
-    plan.scratch_bytes += Scratch::bytes<T>(part);
+  Index each = 0;
+  for (Index part : {plan.left, plan.share_columns ? 0 : plan.columns, plan.right}) {
+    each += Scratch::bytes<T>(part);
   }
+  plan.scratch_bytes = Scratch::bytes<T>(plan.shared) + threads * each;
   return plan;
 }
 
@@ -97,13 +147,14 @@ bool columns_are_input(const Conv2d& p) {
 }
 
 template <class T>
-Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request) {
-  if (request == "direct") return plan_direct<T>(p, operation, "requested");
-  if (request == "im2col") return plan_im2col<T>(p, operation, "requested");
+Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads) {
+  if (static_cast<double>(p.batch) * p.image_multiply_adds() < worth_a_thread) threads = 1;
+  if (request == "direct") return plan_direct<T>(p, operation, "requested", threads);
+  if (request == "im2col") return plan_im2col<T>(p, operation, "requested", threads);
   if (request == "auto") {
     const char* reason = reason_for_direct(p, operation);
-    return reason ? plan_direct<T>(p, operation, reason)
-                  : plan_im2col<T>(p, operation, "columns are shared or many");
+    return reason ? plan_direct<T>(p, operation, reason, threads)
+                  : plan_im2col<T>(p, operation, "columns are shared or many", threads);
   }
   for (const char* known : {"implicit_gemm", "winograd", "fft"}) {
     if (request == known) throw Unsupported("algorithm='" + request + "' is not implemented yet");
@@ -113,8 +164,11 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
       request + "'");
 }
 
-template Plan plan_conv2d<float>(const Conv2d&, Operation, const std::string&);
-template Plan plan_conv2d<double>(const Conv2d&, Operation, const std::string&);
-template Plan plan_conv2d<std::uint64_t>(const Conv2d&, Operation, const std::string&);
+#define INSTANTIATE(T) \
+  template Plan plan_conv2d<T>(const Conv2d&, Operation, const std::string&, int);
+INSTANTIATE(float)
+INSTANTIATE(double)
+INSTANTIATE(std::uint64_t)
+#undef INSTANTIATE
 
 }  // namespace convpool

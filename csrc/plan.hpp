@@ -1,4 +1,6 @@
-// Which way a convolution is computed, why, and what scratch that takes. Computes nothing.
+// Which way a convolution is computed, why, in which pieces, and what scratch that takes. Computes
+// nothing. The pieces never change a result's bits: every sum runs in an order that only the shape
+// of one image sets.
 #pragma once
 
 #include "problem.hpp"
@@ -13,15 +15,23 @@ struct Plan {
   const char* reason;
   const char* instruction_set;
   Index mr, nr;  // the register tile; 1 x 1 for plain loops
+  int threads = 1;
 
-  // im2col only: output pixels whose columns are in memory at once, the distance between rows of
-  // columns, and whether the matrix product reads its left operand in place.
+  // What follows is for im2col only.
+  // Output pixels whose columns are in memory at once, and the distance between rows of columns.
   Index pixel_block = 0, columns_ld = 0;
+  // The matrix product reads its left operand, the weights, in place.
   bool left_in_place = false;
-  // im2col only: elements of scratch for the left operand, the columns, the right operand.
-  Index left = 0, columns = 0, right = 0;
+  // Forward: all threads share the columns of a block, and split output channels; otherwise each
+  // thread has blocks of its own.
+  bool share_columns = false;
+  // Pieces for the threads: of input channels for gradients, of output channels for
+  // share_columns; and of images, for the input gradient.
+  Index channel_pieces = 1, image_pieces = 1;
+  // Scratch in elements, for each thread or shared among all.
+  Index shared = 0, left = 0, columns = 0, right = 0;
 
-  Index scratch_bytes = 0;
+  Index scratch_bytes = 0;  // of all threads
 
   const char* name() const { return algorithm == Algorithm::direct ? "direct" : "im2col"; }
 };
@@ -31,6 +41,12 @@ bool columns_are_input(const Conv2d& p);
 
 // `request` is the user's algorithm= word.
 template <class T>
-Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request);
+Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads);
+
+// Piece i of `count` when [0, size) is cut into pieces of whole multiples of `unit`.
+inline Range piece(Index i, Index count, Index size, Index unit) {
+  const Index units = ceil_div(size, unit);
+  return {std::min(size, i * units / count * unit), std::min(size, (i + 1) * units / count * unit)};
+}
 
 }  // namespace convpool

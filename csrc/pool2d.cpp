@@ -7,6 +7,7 @@
 
 #include "numeric.hpp"
 #include "scratch.hpp"
+#include "threads.hpp"
 
 namespace convpool {
 namespace {
@@ -161,29 +162,29 @@ void join_columns(const Pool2d& p, const Reduction& reduction,
 // Any pool without indices: the rows of a window first, down each column of the image, then the
 // columns. Both run along rows of memory.
 template <class T, class Reduction>
-void reduce(const Pool2d& p, const View<T>& x, const Reduction& reduction, T* y) {
+void reduce(const Pool2d& p, int threads, const View<T>& x, const Reduction& reduction, T* y) {
   using Value = typename Reduction::Value;
   const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
-  Scratch scratch(Scratch::bytes<Value>(p.w.in) + Scratch::bytes<Value>(p.w.out));
-  Value* values = scratch.take<Value>(p.w.in);
-  Value* joined = scratch.take<Value>(p.w.out);
-  for (Index n = 0; n < p.batch; ++n) {
-    for (Index c = 0; c < p.channels; ++c) {
-      for (const Window& row : rows) {
-        std::fill_n(values, p.w.in, Reduction::start);
-        for (Index kh = row.taps.begin; kh < row.taps.end; ++kh) {
-          const T* cells = x.at(n, c, shown_cell(p.h, row.cell(kh)));
-          for (Index iw = 0; iw < p.w.in; ++iw) {
-            values[iw] = reduction.cell(values[iw], cells[iw * x.w]);
-          }
-        }
-        join_columns(p, reduction, columns, values, joined);
-        for (Index ow = 0; ow < p.w.out; ++ow) {
-          *y++ = reduction.result(joined[ow], row, columns[static_cast<std::size_t>(ow)]);
-        }
+  parallel_for(threads, p.planes() * p.h.out, [&](Index task) {
+    const Index oh = task % p.h.out, c = task / p.h.out % p.channels;
+    const Index n = task / p.h.out / p.channels;
+    Scratch scratch(Scratch::bytes<Value>(p.w.in) + Scratch::bytes<Value>(p.w.out));
+    Value* values = scratch.take<Value>(p.w.in);
+    Value* joined = scratch.take<Value>(p.w.out);
+    const Window& row = rows[static_cast<std::size_t>(oh)];
+    std::fill_n(values, p.w.in, Reduction::start);
+    for (Index kh = row.taps.begin; kh < row.taps.end; ++kh) {
+      const T* cells = x.at(n, c, shown_cell(p.h, row.cell(kh)));
+      for (Index iw = 0; iw < p.w.in; ++iw) {
+        values[iw] = reduction.cell(values[iw], cells[iw * x.w]);
       }
     }
-  }
+    join_columns(p, reduction, columns, values, joined);
+    for (Index ow = 0; ow < p.w.out; ++ow) {
+      y[task * p.w.out + ow] =
+          reduction.result(joined[ow], row, columns[static_cast<std::size_t>(ow)]);
+    }
+  });
 }
 
 // Calls put(value, cell) for every value of y (planes, windows) that has a place in x. All indices
@@ -206,40 +207,41 @@ void scatter(Index planes, Index windows, Index plane_size, const T* y, const In
 }
 
 template <class T, Extremum extremum>
-void extremum_with_indices(const Pool2d& p, const View<T>& x, T* y, Index* indices) {
+void extremum_with_indices(const Pool2d& p, int threads, const View<T>& x, T* y, Index* indices) {
   using Rule = ExtremumOf<T, extremum>;
   const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
-  for (Index n = 0; n < p.batch; ++n) {
-    for (Index c = 0; c < p.channels; ++c) {
-      for_each_window(rows, columns, [&](const Window& row, const Window& column) {
-        T best = Rule::start;
-        Index best_cell = -1;
-        for_each_cell(p, row, column, [&](Index ih, Index iw) {
-          const T value = x.at(n, c, ih)[iw * x.w];
-          if (best_cell < 0 || (best == best && Rule::wins(value, best))) {
-            best = value;
-            best_cell = ih * p.w.in + iw;
-          }
-        });
-        *y++ = best;
-        *indices++ = best_cell;
+  parallel_for(threads, p.planes(), [&](Index plane) {
+    const Index n = plane / p.channels, c = plane % p.channels;
+    Index i = plane * p.h.out * p.w.out;
+    for_each_window(rows, columns, [&](const Window& row, const Window& column) {
+      T best = Rule::start;
+      Index best_cell = -1;
+      for_each_cell(p, row, column, [&](Index ih, Index iw) {
+        const T value = x.at(n, c, ih)[iw * x.w];
+        if (best_cell < 0 || (best == best && Rule::wins(value, best))) {
+          best = value;
+          best_cell = ih * p.w.in + iw;
+        }
       });
-    }
-  }
+      y[i] = best;
+      indices[i++] = best_cell;
+    });
+  });
 }
 
 }  // namespace
 
 // x (N, C, H, W), y, indices (N, C, oh, ow): first extremum or first NaN of each window
 template <class T>
-void extremum_pool2d(const Pool2d& p, Extremum extremum, const View<T>& x, T* y, Index* indices) {
+void extremum_pool2d(const Pool2d& p, int threads, Extremum extremum, const View<T>& x, T* y,
+                     Index* indices) {
   constexpr Extremum maximum = Extremum::maximum, minimum = Extremum::minimum;
   if (extremum == maximum) {
-    indices ? extremum_with_indices<T, maximum>(p, x, y, indices)
-            : reduce(p, x, ExtremumOf<T, maximum>{}, y);
+    indices ? extremum_with_indices<T, maximum>(p, threads, x, y, indices)
+            : reduce(p, threads, x, ExtremumOf<T, maximum>{}, y);
   } else {
-    indices ? extremum_with_indices<T, minimum>(p, x, y, indices)
-            : reduce(p, x, ExtremumOf<T, minimum>{}, y);
+    indices ? extremum_with_indices<T, minimum>(p, threads, x, y, indices)
+            : reduce(p, threads, x, ExtremumOf<T, minimum>{}, y);
   }
 }
 
@@ -264,55 +266,56 @@ void max_unpool2d(Index planes, Index windows, Index plane_size, const T* y, con
 }
 
 template <class T>
-void sum_pool2d(const Pool2d& p, const View<T>& x, T* y) {
-  reduce(p, x, Sum<T>{p}, y);
+void sum_pool2d(const Pool2d& p, int threads, const View<T>& x, T* y) {
+  reduce(p, threads, x, Sum<T>{p}, y);
 }
 
 // x (N, C, H, W), y (N, C, oh, ow): y = sum over the window / cells that count
 template <class T>
-void avg_pool2d(const Pool2d& p, const View<T>& x, T* y) {
-  reduce(p, x, Mean<T>{{p}}, y);
+void avg_pool2d(const Pool2d& p, int threads, const View<T>& x, T* y) {
+  reduce(p, threads, x, Mean<T>{{p}}, y);
 }
 
 // dx[cell] = sum over the windows that show it of dy[window] / cells that count
 template <class T>
-void avg_pool2d_grad(const Pool2d& p, const T* dy, T* dx) {
+void avg_pool2d_grad(const Pool2d& p, int threads, const T* dy, T* dx) {
   const Index plane_size = p.h.in * p.w.in;
   const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
-  Scratch scratch(Scratch::bytes<double>(plane_size));
-  double* sums = scratch.take<double>(plane_size);
-  for (Index plane = 0; plane < p.planes(); ++plane, dx += plane_size) {
+  parallel_for(threads, p.planes(), [&](Index plane) {
+    Scratch scratch(Scratch::bytes<double>(plane_size));
+    double* sums = scratch.take<double>(plane_size);
     std::fill_n(sums, plane_size, 0.0);
+    const T* dy_cell = dy + plane * p.h.out * p.w.out;
     for_each_window(rows, columns, [&](const Window& row, const Window& column) {
-      const double share = *dy++ / divisor_of(p, row, column);
+      const double share = *dy_cell++ / divisor_of(p, row, column);
       for_each_cell(p, row, column, [&](Index ih, Index iw) { sums[ih * p.w.in + iw] += share; });
     });
-    std::copy_n(sums, plane_size, dx);
-  }
+    std::copy_n(sums, plane_size, dx + plane * plane_size);
+  });
 }
 
 template <class T>
-void lp_pool2d(const Pool2d& p, double power, const View<T>& x, T* y) {
-  std::isinf(power) ? reduce(p, x, LargestSize<T>{}, y) : reduce(p, x, PowerMean<T>{power}, y);
+void lp_pool2d(const Pool2d& p, int threads, double power, const View<T>& x, T* y) {
+  std::isinf(power) ? reduce(p, threads, x, LargestSize<T>{}, y) : reduce(p, threads, x, PowerMean<T>{power}, y);
 }
 
 #define INSTANTIATE(T)                                                                          \
-  template void extremum_pool2d(const Pool2d&, Extremum, const View<T>&, T*, Index*);           \
+  template void extremum_pool2d(const Pool2d&, int, Extremum, const View<T>&, T*, Index*);      \
   template void max_pool2d_grad(Index, Index, Index, const T*, const Index*, T*);               \
   template void max_unpool2d(Index, Index, Index, const T*, const Index*, T*);
 FOR_EACH_TYPE(INSTANTIATE)
 #undef INSTANTIATE
 
-#define INSTANTIATE(T)                                           \
-  template void avg_pool2d(const Pool2d&, const View<T>&, T*);   \
-  template void avg_pool2d_grad(const Pool2d&, const T*, T*);    \
-  template void lp_pool2d(const Pool2d&, double, const View<T>&, T*);
+#define INSTANTIATE(T)                                                     \
+  template void avg_pool2d(const Pool2d&, int, const View<T>&, T*);        \
+  template void avg_pool2d_grad(const Pool2d&, int, const T*, T*);         \
+  template void lp_pool2d(const Pool2d&, int, double, const View<T>&, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)
 #undef INSTANTIATE
 
-template void sum_pool2d(const Pool2d&, const View<float>&, float*);
-template void sum_pool2d(const Pool2d&, const View<double>&, double*);
-template void sum_pool2d(const Pool2d&, const View<std::uint64_t>&, std::uint64_t*);
+template void sum_pool2d(const Pool2d&, int, const View<float>&, float*);
+template void sum_pool2d(const Pool2d&, int, const View<double>&, double*);
+template void sum_pool2d(const Pool2d&, int, const View<std::uint64_t>&, std::uint64_t*);
 
 }  // namespace convpool

@@ -9,19 +9,20 @@ enum class Extremum { maximum, minimum };
 
 // x (N, C, H, W), y and indices (N, C, oh, ow); indices may be null.
 template <class T>
-void extremum_pool2d(const Pool2d& p, Extremum extremum, const View<T>& x, T* y, Index* indices);
+void extremum_pool2d(const Pool2d& p, int threads, Extremum extremum, const View<T>& x, T* y,
+                     Index* indices);
 
 // Sums, not divided; of whole numbers modulo 2^64.
 template <class T>
-void sum_pool2d(const Pool2d& p, const View<T>& x, T* y);
+void sum_pool2d(const Pool2d& p, int threads, const View<T>& x, T* y);
 template <class T>
-void avg_pool2d(const Pool2d& p, const View<T>& x, T* y);
+void avg_pool2d(const Pool2d& p, int threads, const View<T>& x, T* y);
 template <class T>
-void avg_pool2d_grad(const Pool2d& p, const T* dy, T* dx);
+void avg_pool2d_grad(const Pool2d& p, int threads, const T* dy, T* dx);
 
 // (sum of |x|^power)^(1/power), the largest |x| for an infinite power
 template <class T>
-void lp_pool2d(const Pool2d& p, double power, const View<T>& x, T* y);
+void lp_pool2d(const Pool2d& p, int threads, double power, const View<T>& x, T* y);
 
 // Into (planes, plane_size) cells: gradients of shared cells add up, unpooled values overwrite.
 // Throws std::out_of_range for an index outside -1 ... plane_size - 1.

@@ -138,7 +138,7 @@ void check_weight(const Shape& weight) {
          "-D with shape " + to_string(weight));
   }
   check_at_least("kernel", Pair{weight[2], weight[3]}, 1);
-  check_size("weight", weight[0], weight[1], weight[2], weight[3]);
+  check_size("weight or kernel_size", weight[0], weight[1], weight[2], weight[3]);
 }
 
 void check_geometry(const Geometry& geometry) {
@@ -215,11 +215,9 @@ void check_precision(const std::string& word) {
   }
 }
 
-void check_threads(Index threads) {
-  check_at_least("threads", threads, 1);
-  if (threads > 1) {
-    throw Unsupported("threads=" + str(threads) + " is not implemented yet; only 1 is");
-  }
+int parse_threads(const char* name, Index threads) {
+  check_at_least(name, threads, 1);
+  return static_cast<int>(std::min<Index>(threads, 1024));
 }
 
 Images parse_images(const char* name, const Shape& shape, Layout layout) {
@@ -365,7 +363,7 @@ Pool2d make_pool2d(const Images& x, Pair kernel, const PoolOptions& options) {
   p.divisor = options.divisor.value_or(0);
   p.pad_value = options.pad_value;
   check_size("the result", x.batch, x.channels, p.h.out, p.w.out);
-  checked_product("the window", {8, kernel[0], kernel[1]});
+  checked_product("kernel_size", {8, kernel[0], kernel[1]});
   return p;
 }
 

@@ -154,7 +154,7 @@ struct Images {
 Layout parse_layout(const std::string& word);
 PadMode parse_pad_mode(const std::string& word);
 void check_precision(const std::string& word);
-void check_threads(Index threads);
+int parse_threads(const char* name, Index threads);
 
 Images parse_images(const char* name, const Shape& shape, Layout layout);
 inline Images channels_first(Images images) {

@@ -20,7 +20,6 @@ class Arena {
   ~Arena() { release(); }
 
   char* reserve(std::size_t bytes) {
-    assert(!in_use_);
     if (bytes > size_) {
       release();
       data_ = static_cast<char*>(::operator new(bytes, std::align_val_t{page}));
@@ -29,12 +28,10 @@ class Arena {
       if (bytes >= page) madvise(data_, bytes, MADV_HUGEPAGE);
 #endif
     }
-    in_use_ = true;
     return data_;
   }
 
   void give_back() {
-    in_use_ = false;
     if (size_ > kept_bytes) release();
   }
 
@@ -47,16 +44,20 @@ class Arena {
 
   char* data_ = nullptr;
   std::size_t size_ = 0;
-  bool in_use_ = false;
 };
 
-thread_local Arena arena;
+thread_local Arena arenas[2];
+thread_local int alive = 0;
 
 }  // namespace
 
-Scratch::Scratch(Index bytes)
-    : next_(arena.reserve(static_cast<std::size_t>(bytes))), end_(next_ + bytes) {}
+Scratch::Scratch(Index bytes) {
+  assert(alive < 2);
+  next_ = arenas[alive].reserve(static_cast<std::size_t>(bytes));
+  end_ = next_ + bytes;
+  ++alive;
+}
 
-Scratch::~Scratch() { arena.give_back(); }
+Scratch::~Scratch() { arenas[--alive].give_back(); }
 
 }  // namespace convpool

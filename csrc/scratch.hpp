@@ -1,4 +1,4 @@
-// Scratch memory of one call, from an arena that each thread keeps between calls: fresh pages cost
+// Scratch memory of one call, from arenas that each thread keeps between calls: fresh pages cost
 // about a microsecond each to touch first, which is more than packing them full.
 #pragma once
 
@@ -17,7 +17,8 @@ class Scratch {
     return (count * Index{sizeof(T)} + line - 1) / line * line;
   }
 
-  // Throws std::bad_alloc. One Scratch a thread may live at a time.
+  // Throws std::bad_alloc. Two may live at a time in a thread: what a call shares among its threads,
+  // and what each of them has for a task.
   explicit Scratch(Index bytes);
   ~Scratch();
   Scratch(const Scratch&) = delete;

@@ -283,21 +283,8 @@ def test_algorithm_and_precision(name: str) -> None:
 def test_threads(name: str) -> None:
     for value in (0, -1):
         refused(ValueError, "threads", value, "at least 1", name=name, threads=value)
-    refused(NotImplementedError, "threads", 2, name=name, threads=2)
     refused(TypeError, "threads", name=name, threads=1.5)
     assert_array_equal(call(name, threads=1), call(name))
-
-
-def test_number_of_threads() -> None:
-    assert convpool.get_num_threads() == 1
-    convpool.set_num_threads(1)
-    with convpool.num_threads(1):
-        assert convpool.get_num_threads() == 1
-    for value, error in ((0, ValueError), (-3, ValueError), (2, NotImplementedError)):
-        with pytest.raises(error, match=str(value)):
-            convpool.set_num_threads(value)
-    with pytest.raises(TypeError):
-        convpool.set_num_threads(1.5)  # type: ignore[arg-type]
 
 
 def test_divisor_override() -> None:

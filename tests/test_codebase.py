@@ -30,6 +30,7 @@ LAYERS = [
     "gemm",
     "pack",
     "scratch",
+    "threads",
     "numeric",
     "view",
     "problem",

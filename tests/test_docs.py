@@ -10,7 +10,9 @@ import pytest
 
 import convpool
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+# None where the tests were installed without them.
+PAGES = [path for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))] if path.exists()]
 MODULES = [
     name
     for _, name, _ in pkgutil.walk_packages(convpool.__path__, "convpool.")
@@ -26,13 +28,18 @@ def test_examples_of_a_module(name: str) -> None:
     assert failed == 0
 
 
-def test_examples_of_the_readme() -> None:
-    if not README.exists():
-        pytest.skip("the tests were installed without README.md")
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_examples_of_a_page(path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
     examples = "\n".join(block for block in blocks if ">>>" in block)
-    if not examples:
-        pytest.skip("README.md has no example with a result")
-    test = doctest.DocTestParser().get_doctest(examples, {}, "README.md", str(README), 0)
-    failed, _ = doctest.DocTestRunner(optionflags=FLAGS).run(test)
+    test = doctest.DocTestParser().get_doctest(examples, {}, path.name, str(path), 0)
+    failed, attempted = doctest.DocTestRunner(optionflags=FLAGS).run(test)
+    assert attempted > 0, "no example with a result"
     assert failed == 0
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_of_a_page(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target

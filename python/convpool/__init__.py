@@ -5,7 +5,9 @@ dilation and groups, forward and backward, on plain arrays.
 
 Modules in other dialects: `convpool.d2l` (the functions of *Dive into Deep Learning*),
 `convpool.nn` (layers with Keras' argument names), `convpool.reference` (the NumPy-only
-specification in float64).
+specification in float64),
+`convpool.signal` (SciPy's `convolve2d` and `correlate2d`),
+`convpool.ndimage` (SciPy's filters for two-dimensional arrays).
 """
 
 from convpool import adaptive, columns, conv, pool, pool_grad

@@ -11,13 +11,17 @@ __all__ = ["get_num_threads", "num_threads", "set_num_threads", "show_config"]
 
 
 def get_num_threads() -> int:
-    """Return how many threads a call may use; always 1 so far.
+    """Return how many threads a call may use if its ``threads=`` does not say.
+
+    That is what `num_threads` says in the calling thread, else what `set_num_threads` said, else
+    the environment's ``CONVPOOL_NUM_THREADS``, else its ``OMP_NUM_THREADS``, else the CPUs that the
+    process may use: its affinity mask and the quota of its control group.
 
     Examples
     --------
     >>> import convpool
-    >>> convpool.get_num_threads()
-    1
+    >>> convpool.get_num_threads() >= 1
+    True
     """
     return _core.get_num_threads()
 
@@ -28,26 +32,24 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        Only 1 is implemented so far.
+        At least 1. Results have the same bits for every number.
 
     Raises
     ------
     ValueError
         If `n` is smaller than 1.
-    NotImplementedError
-        If `n` is larger than 1.
     """
     _core.set_num_threads(n)
 
 
 @contextmanager
 def num_threads(n: int) -> Iterator[None]:
-    """Set how many threads calls inside a ``with`` block may use.
+    """Set how many threads calls inside a ``with`` block may use, in the calling thread only.
 
     Parameters
     ----------
     n : int
-        Only 1 is implemented so far.
+        At least 1.
 
     Examples
     --------
@@ -55,12 +57,11 @@ def num_threads(n: int) -> Iterator[None]:
     >>> with convpool.num_threads(1):
     ...     y = convpool.avg_pool2d(np.ones((1, 4, 4)), 2)
     """
-    before = get_num_threads()
-    set_num_threads(n)
+    before = _core.set_scoped_num_threads(n)
     try:
         yield
     finally:
-        set_num_threads(before)
+        _core.set_scoped_num_threads(before)
 
 
 def show_config() -> None:

@@ -81,7 +81,8 @@ def conv2d(
         ``"direct"`` is plain loops, ``"im2col"`` a matrix product over copied windows
         (Chellapilla, Puri and Simard, 2006); `explain_conv2d` tells which one ``"auto"`` takes.
     threads : int, optional
-        Only 1 is implemented so far.
+        How many threads the call may use; by default `get_num_threads` says. The result has the
+        same bits for every number.
     out : ndarray, optional
         Receives the result; its shape and dtype must be the result's.
 

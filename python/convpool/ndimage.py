@@ -1,6 +1,6 @@
 """Filters for two-dimensional arrays with the arguments and results of SciPy's functions.
 
-Padding, one call of `convpool.conv2d` or of a pool, and a cast. `scipy.ndimage.correlate`,
+Padding, `convpool.conv2d` or one pool along each axis, and a cast. `scipy.ndimage.correlate`,
 `convolve`, `uniform_filter`, `maximum_filter` and `minimum_filter` (SciPy 1.17, reference guide and
 behaviour) say what the result is: sums are kept in double precision, and the result has the dtype
 of the input (complex if anything is complex) or of `output`, whole numbers cut towards zero and
@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from convpool._typing import Array, PadMode
+from convpool._typing import Array, PadMode, Pair
 from convpool.conv import conv2d
 from convpool.pool import avg_pool2d, max_pool2d, min_pool2d
 
@@ -47,8 +47,7 @@ _PAD_MODES: dict[str, PadMode] = {
     "grid-wrap": "wrap",
 }
 
-_Padding = list[tuple[int, int]]
-_Pass = Callable[[Array, tuple[int, int], _Padding, PadMode, Any], Array]
+_Pool = Callable[[Array, Pair, int], Array]
 
 
 def correlate(
@@ -179,16 +178,7 @@ def uniform_filter(
     >>> ndimage.uniform_filter([[0, 9, 0, 0]], size=(1, 3))
     array([[3, 3, 3, 0]])
     """
-
-    def mean(
-        x: Array, kernel: tuple[int, int], padding: _Padding, pad_mode: PadMode, value: Any
-    ) -> Array:
-        wide = np.result_type(x, np.float64)
-        return avg_pool2d(
-            x[np.newaxis], kernel, 1, padding, pad_mode=pad_mode, pad_value=value, dtype=wide
-        ).squeeze(0)
-
-    return _along_both_axes(mean, _image(input), size, output, mode, cval, origin)
+    return _along_both_axes(_mean, _image(input), size, output, mode, cval, origin)
 
 
 def maximum_filter(
@@ -300,7 +290,7 @@ def _correlate(
 
 
 def _extreme_filter(
-    pool: Callable[..., Array],
+    pool: _Pool,
     input: ArrayLike,
     size: Any,
     footprint: Any,
@@ -323,25 +313,15 @@ def _extreme_filter(
         size = mask.shape
     elif size is None:
         raise RuntimeError("either size or footprint must be given")
+    return _along_both_axes(pool, x, size, output, mode, cval, origin)
 
-    def extreme(
-        x: Array, kernel: tuple[int, int], padding: _Padding, pad_mode: PadMode, value: Any
-    ) -> Array:
-        if pad_mode != "constant":
-            padded = np.pad(x, padding, mode=pad_mode)
-        else:
-            with np.errstate(invalid="ignore", over="ignore"):
-                exact = np.asarray(value).astype(x.dtype) == value
-            # SciPy compares with a cval that the input's dtype cannot hold.
-            wide = x if exact else x.astype(np.result_type(x, np.float64))
-            padded = np.pad(wide, padding, constant_values=value)
-        return pool(padded[np.newaxis], kernel, 1).squeeze(0)
 
-    return _along_both_axes(extreme, x, size, output, mode, cval, origin)
+def _mean(x: Array, kernel: Pair, stride: int) -> Array:
+    return avg_pool2d(x, kernel, stride, dtype=np.result_type(x, np.float64))
 
 
 def _along_both_axes(
-    one_axis: _Pass, x: Array, size: Any, output: Any, mode: Any, cval: Any, origin: Any
+    pool: _Pool, x: Array, size: Any, output: Any, mode: Any, cval: Any, origin: Any
 ) -> Array:
     """Filter columns, then rows: as many operations as height plus width, not times."""
     sizes = [int(k) for k in _per_axis(size)]
@@ -349,14 +329,24 @@ def _along_both_axes(
     # As in SciPy, the origin of an axis that is left alone is not looked at.
     sides = [_sides(k, o if k > 1 else 0) for k, o in zip(sizes, _per_axis(origin), strict=True)]
     out, value = _destination(output, x, x.dtype.kind == "c"), _number(cval, x)
-    if x.size and sizes[0] > 1:
-        padding = [sides[0], (0, 0)]
-        x = _cast(one_axis(x, (sizes[0], 1), padding, modes[0], value), out.dtype)
-    if x.size and sizes[1] > 1:
-        padding = [(0, 0), sides[1]]
-        x = _cast(one_axis(x, (1, sizes[1]), padding, modes[1], value), out.dtype)
+    for axis, k in enumerate(sizes):
+        if x.size and k > 1:
+            kernel, padding = [1, 1], [(0, 0), (0, 0)]
+            kernel[axis], padding[axis] = k, sides[axis]
+            padded = _pad(x, padding, modes[axis], value)
+            x = _cast(pool(padded[np.newaxis], kernel, 1).squeeze(0), out.dtype)
     out[...] = _cast(x, out.dtype)
     return out
+
+
+def _pad(x: Array, padding: list[tuple[int, int]], mode: PadMode, value: Any) -> Array:
+    if mode != "constant":
+        return np.pad(x, padding, mode=mode)
+    with np.errstate(invalid="ignore", over="ignore"):
+        exact = np.asarray(value).astype(x.dtype) == value
+    # SciPy compares and sums a cval that the dtype cannot hold as it is.
+    wide = x if exact else x.astype(np.result_type(x, np.float64))
+    return np.pad(wide, padding, constant_values=value)
 
 
 def _image(values: ArrayLike) -> Array:
