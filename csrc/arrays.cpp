@@ -115,9 +115,23 @@ bool overlap(const py::array& a, const py::array& b) {
   return a_low < b_high && b_low < a_high;
 }
 
-}  // namespace
-
 using namespace py::literals;
+
+class Silence {
+ public:
+  Silence() : state_(numpy().attr("errstate")("over"_a = "ignore", "invalid"_a = "ignore")) {
+    state_.attr("__enter__")();
+  }
+  ~Silence() {
+    py::error_scope kept;
+    state_.attr("__exit__")(py::none(), py::none(), py::none());
+  }
+
+ private:
+  py::object state_;
+};
+
+}  // namespace
 
 py::dtype dtype_of(Type type) {
   switch (type) {
@@ -278,6 +292,8 @@ Result::Result(const Shape& shape, Layout layout, const Numbers& numbers, py::ha
 
 py::object Result::finish() {
   if (written_.is(target_)) return returned_;
+  // Overflow to infinity is silent where no conversion is needed, so it is here.
+  const Silence silence;
   // Exact whole numbers in a floating type narrow modulo their range only by way of int64.
   const bool narrows = written_.dtype().kind() == 'f' && is_whole(target_.dtype());
   const py::object source = narrows ? written_.attr("astype")("int64") : written_;

@@ -1,7 +1,10 @@
 #include "conv2d.hpp"
 
+#include <vector>
+
 #include "direct.hpp"
 #include "gemm.hpp"
+#include "implicit_gemm.hpp"
 #include "numeric.hpp"
 #include "scratch.hpp"
 #include "threads.hpp"
@@ -63,13 +66,12 @@ void write_padded_columns(const Conv2d& p, const Plan& plan, const View<T>& x, R
   }
 }
 
-// The right operand: columns that were written, or the image itself where they are the same, which
-// has no slack behind it and is packed.
+// Columns that were written, or the image itself where they are the same.
 template <class T>
-RightOperand<T> columns_operand(const Conv2d& p, const Plan& plan, const View<T>& x, Range pixels,
-                                const T* cols, T* packed) {
-  if (columns_are_input(p)) return {{x.data + pixels.begin * x.w, x.c, x.w}, packed, false};
-  return {{cols, plan.columns_ld, 1}, packed, true};
+Matrix<T> columns_of(const Conv2d& p, const Plan& plan, const View<T>& x, Range pixels,
+                     const T* cols) {
+  if (columns_are_input(p)) return {x.data + pixels.begin * x.w, x.c, x.w};
+  return {cols, plan.columns_ld, 1};
 }
 
 template <class T>
@@ -88,6 +90,12 @@ void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
     pack_left(left_of(g).matrix, m, k, lefts + g * left_elements, plan.threads);
   }
 
+  // Written columns are read in place; an image has no slack behind it, and is packed.
+  std::vector<std::ptrdiff_t> row_offsets(in_place ? 0 : static_cast<std::size_t>(k));
+  for (std::size_t i = 0; i < row_offsets.size(); ++i) {
+    row_offsets[i] = static_cast<Index>(i) * plan.columns_ld;
+  }
+
   // Rows of output channels for a block of pixels, whose columns are there.
   const auto multiply = [&](Index g, Index n, Range pixels, Range rows, const T* cols, T* packed) {
     T* block = output_of(p, n, g, y) + pixels.begin;
@@ -95,9 +103,9 @@ void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
       std::fill_n(block + i * p.pixels(), pixels.size(), bias[g * m + i]);
     }
     const View<T> image = x.from(n, g * p.group_in());
-    gemm(rows, m, pixels.size(), k, left_of(g),
-         columns_operand(p, plan, image, pixels, cols, packed), block, p.pixels(),
-         bias != nullptr);
+    const RightOperand<T> right{columns_of(p, plan, image, pixels, cols), packed,
+                                in_place ? nullptr : row_offsets.data()};
+    gemm(rows, m, pixels.size(), k, left_of(g), right, block, p.pixels(), bias != nullptr);
   };
 
   if (!plan.share_columns) {
@@ -152,7 +160,7 @@ void im2col_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
       for (Index block = 0; block < blocks; ++block) {
         const Range pixels = block_of(p, plan, block);
         const Matrix<T> dy_block{output_of(p, n, g, dy) + pixels.begin, p.pixels(), 1};
-        const RightOperand<T> right{dy_block, scratch.right, false};
+        const RightOperand<T> right{dy_block, scratch.right, nullptr};
         if (columns_are_input(p)) {
           T* const cells = image + channels.begin * p.in_plane() + pixels.begin;
           gemm({0, m}, m, pixels.size(), k, left, right, cells, p.in_plane(), true);
@@ -185,9 +193,8 @@ void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const Vi
         if (!columns_are_input(p)) {
           write_columns(p, image, {0, channels.size()}, pixels, scratch.columns, plan.columns_ld);
         }
-        const Matrix<T> cols =
-            columns_operand(p, plan, image, pixels, scratch.columns, scratch.right).matrix;
-        const RightOperand<T> right{cols.transposed(), scratch.right, false};
+        const Matrix<T> cols = columns_of(p, plan, image, pixels, scratch.columns);
+        const RightOperand<T> right{cols.transposed(), scratch.right, nullptr};
         gemm({0, m}, m, n_taps, pixels.size(), left, right, dw_piece, taps, true);
       }
     }
@@ -199,8 +206,11 @@ void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const Vi
 template <class T>
 void conv2d_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T* w, const T* bias,
                     T* y) {
-  const bool direct = plan.algorithm == Algorithm::direct;
-  direct ? direct_forward(p, plan.threads, x, w, bias, y) : im2col_forward(p, plan, x, w, bias, y);
+  switch (plan.algorithm) {
+    case Algorithm::direct: return direct_forward(p, plan.threads, x, w, bias, y);
+    case Algorithm::im2col: return im2col_forward(p, plan, x, w, bias, y);
+    case Algorithm::implicit_gemm: return implicit_gemm_forward(p, plan, x, w, bias, y);
+  }
 }
 
 template <class T>

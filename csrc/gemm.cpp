@@ -7,26 +7,32 @@
 namespace convpool {
 namespace {
 
-// A panel of an operand as the kernel reads it: along k it goes by steps, across by rows of a.
+// A panel of the left operand as the kernel reads it.
 template <class T>
-struct Panel {
+struct LeftPanel {
   const T* data;
   Index row, step;
+};
+
+template <class T>
+struct RightPanel {
+  const T* data;
+  const std::ptrdiff_t* offsets;
 };
 
 // A tile whose columns may overhang the matrix: this is the one place that deals with it. The
 // kernel fills a buffer of whole vectors, and the part that exists is copied out.
 template <class T>
 void compute_tile(const GemmKernel<T>& kernel, Index rows, Index columns, Index depth,
-                  const Panel<T>& a, const Panel<T>& b, T* c, Index ldc, bool accumulate) {
+                  const LeftPanel<T>& a, const RightPanel<T>& b, T* c, Index ldc, bool accumulate) {
   const Index vectors = (columns + kernel.lanes - 1) / kernel.lanes;
   const GemmTile<T> tile = kernel.tiles[rows - 1][vectors - 1];
   if (columns == vectors * kernel.lanes) {
-    tile(depth, a.data, a.row, a.step, b.data, b.step, c, ldc, accumulate);
+    tile(depth, a.data, a.row, a.step, b.data, b.offsets, c, ldc, accumulate);
     return;
   }
   alignas(64) T buffer[GemmKernel<T>::max_size];
-  tile(depth, a.data, a.row, a.step, b.data, b.step, buffer, kernel.nr, false);
+  tile(depth, a.data, a.row, a.step, b.data, b.offsets, buffer, kernel.nr, false);
   for (Index i = 0; i < rows; ++i) {
     const T* from = buffer + i * kernel.nr;
     T* to = c + i * ldc;
@@ -65,7 +71,10 @@ void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
   const Index mr = kernel.mr, nr = kernel.nr;
   assert(GemmBlocks::rows % mr == 0 && GemmBlocks::columns % nr == 0 && ldc >= n);
   assert(rows.begin % mr == 0 && rows.end <= m);
-  assert(!b.in_place || b.matrix.col_stride == 1);
+  std::ptrdiff_t panel_offsets[GemmBlocks::depth];
+  for (Index i = 0; i < std::min(k, GemmBlocks::depth) && !b.row_offsets; ++i) {
+    panel_offsets[i] = i * nr;
+  }
 
   // Rows that are read in place stay in the first-level cache while the columns go past.
   const Index block_rows = a.in_place ? 4 * mr : GemmBlocks::rows;
@@ -77,21 +86,21 @@ void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
     const Index j_end = std::min(n, j0 + GemmBlocks::columns);
     for (Index k0 = 0; k0 < k; k0 += GemmBlocks::depth) {
       const Index depth = std::min(GemmBlocks::depth, k - k0);
-      if (!b.in_place) {
+      if (!b.row_offsets) {
         const Matrix<T> block{b.matrix.at(k0, j0), b.matrix.row_stride, b.matrix.col_stride};
         pack_panels(block, depth, j_end - j0, nr, b.packed);
       }
       for (Index i0 = rows.begin; i0 < rows.end; i0 += block_rows) {
         const Index i_end = std::min(rows.end, i0 + block_rows);
         for (Index j = j0; j < j_end; j += nr) {
-          const Panel<T> right =
-              b.in_place ? Panel<T>{b.matrix.at(k0, j), 0, b.matrix.row_stride}
-                         : Panel<T>{b.packed + (j - j0) * depth, 0, nr};
+          const RightPanel<T> right =
+              b.row_offsets ? RightPanel<T>{b.matrix.data + j, b.row_offsets + k0}
+                            : RightPanel<T>{b.packed + (j - j0) * depth, panel_offsets};
           for (Index i = i0; i < i_end; i += mr) {
-            const Panel<T> left =
+            const LeftPanel<T> left =
                 a.in_place
-                    ? Panel<T>{a.matrix.at(i, k0), a.matrix.row_stride, a.matrix.col_stride}
-                    : Panel<T>{a.packed + k0 * round_up(m, mr) + i * depth, 1, mr};
+                    ? LeftPanel<T>{a.matrix.at(i, k0), a.matrix.row_stride, a.matrix.col_stride}
+                    : LeftPanel<T>{a.packed + k0 * round_up(m, mr) + i * depth, 1, mr};
             compute_tile(kernel, std::min(mr, i_end - i), std::min(nr, n - j), depth, left, right,
                          c + i * ldc + j, ldc, accumulate || k0 > 0);
           }

@@ -31,13 +31,13 @@ struct LeftOperand {
   bool in_place;
 };
 
-// The right operand (k x n), packed block by block into `packed`; or read in place, if its columns
-// are contiguous and readable up to a whole vector.
+// The right operand (k x n): packed block by block into `packed`; or, given where its rows begin,
+// read in place, if its columns are contiguous and readable up to a whole vector.
 template <class T>
 struct RightOperand {
   Matrix<T> matrix;
   T* packed;
-  bool in_place;
+  const std::ptrdiff_t* row_offsets;  // k of them, from matrix.data; null to pack
 };
 
 // Elements of scratch for the `packed` of each, zero in place.

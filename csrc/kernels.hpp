@@ -9,12 +9,12 @@ namespace convpool {
 // One register tile of a matrix product, `rows` by `columns`:
 //
 //   c[i*ldc + j]  =  (accumulate ? c[i*ldc + j] : 0)
-//                    +  sum over k of  a[i*a_row + k*a_step] * b[k*b_step + j]
+//                    +  sum over k of  a[i*a_row + k*a_step] * b[b_offsets[k] + j]
 //
 //                       b      j = 0 .. columns-1   contiguous
 //                      k |   |==============|
-//                        v   |==============|  rows b_step apart: nr in a packed panel,
-//        a                   |==============|  the row length in a matrix
+//                        v     |==============|  row k begins b_offsets[k] elements after b:
+//        a                   |==============|    evenly in a panel or matrix, anywhere in an image
 //   i |  k ---->           +------------------+
 //   v  |==========|        |   the sums       |  in registers over the whole k,
 //      |==========|        |                  |  then they meet c once
@@ -28,7 +28,7 @@ namespace convpool {
 // - Sums run over k in order, so results do not depend on the tile.
 template <class T>
 using GemmTile = void (*)(std::ptrdiff_t k, const T* a, std::ptrdiff_t a_row,
-                          std::ptrdiff_t a_step, const T* b, std::ptrdiff_t b_step, T* c,
+                          std::ptrdiff_t a_step, const T* b, const std::ptrdiff_t* b_offsets, T* c,
                           std::ptrdiff_t ldc, bool accumulate);
 
 // A family of tiles, from 1 x lanes to the full mr x nr.

@@ -108,6 +108,51 @@ void write_columns(const Conv2d& p, const View<T>& x, Range channels, Range pixe
   for_each_tap_row(p, channels, pixels, write);
 }
 
+PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack) {
+  const Index height = (band - 1) * p.h.stride + (p.h.kernel - 1) * p.h.dilation + 1;
+  const Index width = (p.w.out - 1) * p.w.stride + (p.w.kernel - 1) * p.w.dilation + 1;
+  const Index phase = ceil_div(width, p.w.stride) + slack;
+  return {height, phase, phase * p.w.stride};
+}
+
+template <class T>
+void write_planes(const Conv2d& p, const PlaneLayout& layout, const View<T>& x, Range channels,
+                  Range rows, T* planes) {
+  const T pad = element_of<T>(p.pad_value);
+  const Index stride = p.w.stride, first_row = p.h.cell(rows.begin, 0);
+  const Index used = plane_layout(p, rows.size(), 0).rows;
+  for (Index c = channels.begin; c < channels.end; ++c, planes += layout.plane()) {
+    for (Index r = 0; r < used; ++r) {
+      T* to = planes + r * layout.row;
+      const Index ih = shown_cell(p.h, first_row + r);
+      if (ih < 0) {
+        std::fill_n(to, layout.row, pad);
+        continue;
+      }
+      const T* row = x.at(0, c, ih);
+      for (Index phase = 0; phase < stride; ++phase, to += layout.phase) {
+        // Element t shows cell  first + t * stride.
+        const Index first = phase - p.w.pad_before;
+        const Index begin = std::clamp<Index>(ceil_div(-first, stride), 0, layout.phase);
+        const Index end = std::clamp<Index>(ceil_div(p.w.in - first, stride), begin, layout.phase);
+        const auto write_padding = [&](Index from, Index until) {
+          for (Index t = from; t < until; ++t) {
+            to[t] = row[shown_cell(p.w, first + t * stride) * x.w];
+          }
+        };
+        if (p.w.pad_mode == PadMode::constant) {
+          std::fill(to, to + begin, pad);
+          std::fill(to + end, to + layout.phase, pad);
+        } else {
+          write_padding(0, begin);
+          write_padding(end, layout.phase);
+        }
+        copy_strided(row + (first + begin * stride) * x.w, stride * x.w, end - begin, to + begin);
+      }
+    }
+  }
+}
+
 template <class T>
 void add_columns(const Conv2d& p, const T* cols, Index ld, Range channels, Range pixels, T* dx) {
   const auto add = [&](Index k, Index ic, Index ih, Index kw, Index oh, Range columns,
@@ -192,6 +237,7 @@ FOR_EACH_TYPE(INSTANTIATE)
 #undef INSTANTIATE
 
 #define INSTANTIATE(T)                                                                \
+  template void write_planes(const Conv2d&, const PlaneLayout&, const View<T>&, Range, Range, T*); \
   template void add_columns(const Conv2d&, const T*, Index, Range, Range, T*);        \
   template void pack_panels(const Matrix<T>&, Index, Index, Index, T*);
 INSTANTIATE(float)

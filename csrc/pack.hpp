@@ -30,7 +30,30 @@ template <class T>
 void write_columns(const Conv2d& p, const View<T>& x, Range channels, Range pixels, T* cols,
                    Index ld);
 
-// The adjoint, for contiguous images: dx[...] += cols[...], constant padding dropped.
+// Rows of the padded input as the taps of a band of output rows meet them, so that tap (kh, kw) of
+// output column ow stands at  tap_offset(kh, kw) + ow,  whatever the stride: with stride s each row
+// is cut into s phases, every s-th cell.
+//
+//   row r   | phase 0: cells 0, s, 2s .. | slack | phase 1: cells 1, s+1 .. | slack | ...
+struct PlaneLayout {
+  Index rows, phase, row;  // rows of a channel; elements of a phase and of a row
+
+  Index plane() const { return rows * row; }
+  Index tap_offset(const Conv2d& p, Index kh, Index kw) const {
+    const Index cell = kw * p.w.dilation;
+    return kh * p.h.dilation * row + cell % p.w.stride * phase + cell / p.w.stride;
+  }
+};
+
+// The layout for a band of output rows; vectors of `slack` elements may be read behind each row.
+PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack);
+
+// `planes` is the first plane for the first of these channels, rows the output rows of the band.
+template <class T>
+void write_planes(const Conv2d& p, const PlaneLayout& layout, const View<T>& x, Range channels,
+                  Range rows, T* planes);
+
+// The adjoint of columns, for contiguous images: dx[...] += cols[...], constant padding dropped.
 template <class T>
 void add_columns(const Conv2d& p, const T* cols, Index ld, Range channels, Range pixels, T* dx);
 

@@ -136,6 +136,56 @@ Plan plan_im2col(const Conv2d& p, Operation operation, const char* reason, int t
   return plan;
 }
 
+// Planes of this many bytes stay in a second-level cache beside a block of the weights.
+constexpr Index planes_bytes = Index{1} << 18;
+
+template <class T>
+Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
+  const Index m = p.group_out(), taps = p.taps(), images = p.groups * p.batch;
+  const GemmKernel<T>& kernel = gemm_kernel<T>(m);
+  Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
+  plan.lanes = kernel.lanes;
+  const auto planes = [&](Index band) {
+    return p.group_in() * plane_layout(p, band, kernel.lanes).plane();
+  };
+  const auto bands = [&] { return ceil_div(p.h.out, plan.band); };
+
+  // Rows that a band adds to what every band needs for its height of windows.
+  const Index row = std::max<Index>(planes(2) - planes(1), 1) * Index{sizeof(T)};
+  const Index fixed = planes(1) * Index{sizeof(T)};
+  plan.band = std::clamp<Index>(1 + (planes_bytes - fixed) / row, 1, std::max<Index>(p.h.out, 1));
+  if (threads > 1) {
+    const Index least = std::min<Index>(p.h.kernel, plan.band);
+    while (images * bands() < 4 * threads && plan.band >= 2 * least) {
+      plan.band = ceil_div(plan.band, 2);
+    }
+    plan.share_columns = images * bands() < 2 * threads && m >= 2 * plan.mr;
+    if (plan.share_columns) plan.channel_pieces = std::min<Index>(ceil_div(m, plan.mr), 4 * threads);
+  }
+  plan.columns = planes(plan.band);
+  plan.left_in_place = p.batch * p.h.out * ceil_div(p.w.out, kernel.nr) <= few_panels;
+  plan.shared = (plan.left_in_place ? 0 : p.groups * left_size<T>(m, taps)) +
+                (plan.share_columns ? plan.columns : 0);
+  plan.scratch_bytes = Scratch::bytes<T>(plan.shared) + taps * Index{sizeof(std::ptrdiff_t)} +
+                       (plan.share_columns ? 0 : threads * Scratch::bytes<T>(plan.columns));
+  return plan;
+}
+
+// Rows of pixels are computed in whole vectors, which wastes what overhangs; writing columns takes
+// as long as about ten multiply-adds for each of their elements, and each meets m. One vector alone
+// has too few sums to fill the pipeline.
+template <class T>
+bool suits_implicit_gemm(const Conv2d& p) {
+  if (columns_are_input(p) || p.pixels() == 0 || p.taps() == 0) return false;
+  const Index m = p.group_out(), lanes = gemm_kernel<T>(m).lanes;
+  const double width = static_cast<double>(p.w.out);
+  const double computed = static_cast<double>(round_up(p.w.out, lanes)) *
+                          (m > 1 && p.w.out <= lanes ? 4.0 / 3 : 1);
+  const double planes = static_cast<double>(plane_layout(p, p.h.out, 0).plane());
+  const double columns = static_cast<double>(p.window()) * p.pixels();
+  return computed / width < 1 + 10.0 / m && planes < columns;
+}
+
 }  // namespace
 
 bool columns_are_input(const Conv2d& p) {
@@ -153,10 +203,19 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
   if (request == "im2col") return plan_im2col<T>(p, operation, "requested", threads);
   if (request == "auto") {
     const char* reason = reason_for_direct(p, operation);
-    return reason ? plan_direct<T>(p, operation, reason, threads)
-                  : plan_im2col<T>(p, operation, "columns are shared or many", threads);
+    if (reason) return plan_direct<T>(p, operation, reason, threads);
+    if (operation == Operation::forward && suits_implicit_gemm<T>(p)) {
+      return plan_implicit_gemm<T>(p, "rows fill vectors", threads);
+    }
+    return plan_im2col<T>(p, operation, "1x1, narrow, or a gradient", threads);
   }
-  for (const char* known : {"implicit_gemm", "winograd", "fft"}) {
+  if (request == "implicit_gemm") {
+    if (operation != Operation::forward) {
+      throw Unsupported("algorithm='implicit_gemm' is not implemented for gradients yet");
+    }
+    return plan_implicit_gemm<T>(p, "requested", threads);
+  }
+  for (const char* known : {"winograd", "fft"}) {
     if (request == known) throw Unsupported("algorithm='" + request + "' is not implemented yet");
   }
   throw std::invalid_argument(

@@ -8,7 +8,7 @@
 namespace convpool {
 
 enum class Operation { forward, grad_input, grad_weight };
-enum class Algorithm { direct, im2col };
+enum class Algorithm { direct, im2col, implicit_gemm };
 
 struct Plan {
   Algorithm algorithm;
@@ -17,23 +17,29 @@ struct Plan {
   Index mr, nr;  // the register tile; 1 x 1 for plain loops
   int threads = 1;
 
-  // What follows is for im2col only.
-  // Output pixels whose columns are in memory at once, and the distance between rows of columns.
+  // implicit_gemm: output rows whose padded input is in memory at once, and the elements that a
+  // whole vector may reach behind a row.
+  Index band = 0, lanes = 1;
+  // im2col: output pixels whose columns are in memory at once, and the distance between rows of columns.
   Index pixel_block = 0, columns_ld = 0;
-  // The matrix product reads its left operand, the weights, in place.
+  // What follows is for both. The matrix product reads its left operand, the weights, in place.
   bool left_in_place = false;
-  // Forward: all threads share the columns of a block, and split output channels; otherwise each
-  // thread has blocks of its own.
+  // Forward: all threads share the columns of a block, or the planes of a band, and split
+  // output channels; otherwise each thread has its own.
   bool share_columns = false;
   // Pieces for the threads: of input channels for gradients, of output channels for
   // share_columns; and of images, for the input gradient.
   Index channel_pieces = 1, image_pieces = 1;
-  // Scratch in elements, for each thread or shared among all.
+  // Scratch in elements, for each thread or shared among all; columns stands for planes too.
   Index shared = 0, left = 0, columns = 0, right = 0;
 
   Index scratch_bytes = 0;  // of all threads
 
-  const char* name() const { return algorithm == Algorithm::direct ? "direct" : "im2col"; }
+  const char* name() const {
+    return algorithm == Algorithm::direct   ? "direct"
+           : algorithm == Algorithm::im2col ? "im2col"
+                                            : "implicit_gemm";
+  }
 };
 
 // The columns of a 1x1 convolution are the image itself.

@@ -138,23 +138,29 @@ struct LargestSize : ExtremumOf<T, Extremum::maximum> {
 };
 
 // Columns of values, joined along a row of windows: tap by tap over all windows, which runs along
-// contiguous memory, and window by window where they are irregular or show padding.
+// contiguous memory, or window by window where they are irregular.
 template <class Reduction, class Value>
 void join_columns(const Pool2d& p, const Reduction& reduction,
                   const std::vector<Window>& columns, const Value* values, Value* joined) {
   std::fill_n(joined, p.w.out, Reduction::start);
-  const bool regular = !p.adaptive && p.w.pad_mode == PadMode::constant;
-  for (Index kw = 0; regular && kw < p.w.kernel; ++kw) {
-    const Range inside = outputs_reading(p.w, kw, p.w.data());
-    const Index first = p.w.cell(0, kw), stride = p.w.stride;
-    for (Index ow = inside.begin; ow < inside.end; ++ow) {
-      joined[ow] = reduction.column(joined[ow], values[first + ow * stride]);
-    }
-  }
-  for (Index ow = 0; !regular && ow < p.w.out; ++ow) {
+  const auto join = [&](Index ow, Index iw) {
+    joined[ow] = reduction.column(joined[ow], values[iw]);
+  };
+  for (Index ow = 0; p.adaptive && ow < p.w.out; ++ow) {
     const Window& window = columns[static_cast<std::size_t>(ow)];
-    for (Index kw = window.taps.begin; kw < window.taps.end; ++kw) {
-      joined[ow] = reduction.column(joined[ow], values[shown_cell(p.w, window.cell(kw))]);
+    for (Index kw = window.taps.begin; kw < window.taps.end; ++kw) join(ow, window.cell(kw));
+  }
+  const bool shows_padding = p.count_include_pad && p.w.pad_mode != PadMode::constant;
+  for (Index kw = 0; !p.adaptive && kw < p.w.kernel; ++kw) {
+    const Range inside = outputs_reading(p.w, kw, p.w.data());
+    const Range shown = shows_padding ? outputs_reading(p.w, kw, p.w.padded()) : inside;
+    const Index first = p.w.cell(0, kw), stride = p.w.stride;
+    for (Index ow = shown.begin; ow < std::min(inside.begin, shown.end); ++ow) {
+      join(ow, shown_cell(p.w, first + ow * stride));
+    }
+    for (Index ow = inside.begin; ow < inside.end; ++ow) join(ow, first + ow * stride);
+    for (Index ow = std::max(inside.end, shown.begin); ow < shown.end; ++ow) {
+      join(ow, shown_cell(p.w, first + ow * stride));
     }
   }
 }

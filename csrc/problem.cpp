@@ -378,7 +378,7 @@ Pool2d make_adaptive_pool2d(const Images& x, Pair output_size) {
     axis.in = a == 0 ? x.height : x.width;
     axis.out = output_size[a];
     if (axis.in == 0 && axis.out > 0) {
-      fail(std::string("an input ") + axis_names[a] + " of 0 has no cells for output_size " +
+      fail(std::string("x of ") + axis_names[a] + " 0 has no cells for an output of " +
            str(output_size));
     }
     checked_product("the windows", {axis.in, axis.out + 1});

@@ -25,6 +25,7 @@ LAYERS = [
     "arguments",
     "conv2d",
     "direct",
+    "implicit_gemm",
     "pool2d",
     "plan",
     "gemm",

@@ -12,7 +12,7 @@ from cases import CONV_CASES, Case, integers, normal
 from convpool import reference
 from convpool._typing import Array
 
-ALGORITHMS = ["auto", "direct", "im2col"]
+ALGORITHMS = ["auto", "direct", "im2col", "implicit_gemm"]
 DTYPES = [np.float32, np.float64]
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -282,7 +282,7 @@ def test_a_nan_in_one_weight_stays_in_its_channel(algorithm: Any) -> None:
 def test_explain_tells_the_algorithm_and_the_cost() -> None:
     shapes: Any = (2, 6, 20, 21), (8, 3, 3, 5)
     geometry: Any = {"stride": 2, "padding": 1, "groups": 2}
-    for algorithm in ("direct", "im2col"):
+    for algorithm in ("direct", "im2col", "implicit_gemm"):
         plan = convpool.explain_conv2d(*shapes, **geometry, algorithm=algorithm)
         assert plan.algorithm == algorithm
         assert plan.output_shape == convpool.conv2d_output_shape(*shapes, **geometry)
@@ -290,6 +290,14 @@ def test_explain_tells_the_algorithm_and_the_cost() -> None:
         assert plan.scratch_bytes > 0
         assert algorithm in str(plan)
     assert plan.instruction_set == convpool._core.build_config()["instruction_set"]
+
+
+@every_case
+def test_both_matrix_products_give_the_same_bits(case: Case) -> None:
+    x, w = normal(case.x_shape), normal(case.weight_shape, seed=1)
+    with_columns = convpool.conv2d(x, w, **case.geometry, algorithm="im2col")
+    without = convpool.conv2d(x, w, **case.geometry, algorithm="implicit_gemm")
+    assert_array_equal(without, with_columns)
 
 
 def test_explain_depends_on_the_type() -> None:
@@ -303,4 +311,6 @@ def test_explain_depends_on_the_type() -> None:
 
 def test_auto_takes_plain_loops_only_for_small_problems() -> None:
     assert convpool.explain_conv2d((1, 1, 3, 3), (1, 1, 2, 2)).algorithm == "direct"
-    assert convpool.explain_conv2d((1, 64, 56, 56), (64, 64, 3, 3)).algorithm == "im2col"
+    assert convpool.explain_conv2d((1, 64, 56, 56), (64, 64, 3, 3)).algorithm == "implicit_gemm"
+    assert convpool.explain_conv2d((1, 64, 7, 7), (64, 64, 3, 3)).algorithm == "im2col"
+    assert convpool.explain_conv2d((1, 64, 56, 56), (64, 64, 1, 1)).algorithm == "im2col"

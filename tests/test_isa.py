@@ -29,6 +29,8 @@ def digest() -> str:
         for dtype in (np.float32, np.float64):
             x, w = integers(case.x_shape, dtype), integers(case.weight_shape, dtype, seed=1)
             y = convpool.conv2d(x, w, **case.geometry, algorithm="im2col")
+            without = convpool.conv2d(x, w, **case.geometry, algorithm="implicit_gemm")
+            assert np.array_equal(y, without)
             dx = convpool.conv2d_grad_input(y, w, x.shape, **case.geometry, algorithm="im2col")
             dw = convpool.conv2d_grad_weight(y, x, w.shape[2:], **case.geometry, algorithm="im2col")
             for array in (y, dx, dw):

@@ -14,6 +14,7 @@ Pads: TypeAlias = tuple[Size, Size]
 
 
 def pair(value: Pair) -> Size:
+    """Write one number as two."""
     height, width = np.broadcast_to(value, 2).tolist()
     return height, width
 

@@ -73,13 +73,15 @@ def conv2d(
         Where the channels stand in `x` and in the result.
     dtype : dtype, optional
         Type of the computation and of the result. By default ``numpy.result_type`` of the arrays;
-        for whole numbers what `numpy.sum` makes of that, exact modulo 2**64. Half precision is
-        computed in float32 and rounded once.
+        for whole numbers what `numpy.sum` makes of that, exact modulo 2**64, of which a narrower
+        integer `dtype` keeps the lowest bits. Half precision is computed in float32 and rounded
+        once.
     precision : {"highest", "high", "medium"}
         Permission to trade accuracy for speed; everything runs at ``"highest"`` so far.
-    algorithm : {"auto", "direct", "im2col"}
+    algorithm : {"auto", "direct", "im2col", "implicit_gemm"}
         ``"direct"`` is plain loops, ``"im2col"`` a matrix product over copied windows
-        (Chellapilla, Puri and Simard, 2006); `explain_conv2d` tells which one ``"auto"`` takes.
+        (Chellapilla, Puri and Simard, 2006), ``"implicit_gemm"`` the same product over the padded
+        image itself, for `conv2d` only; `explain_conv2d` tells which one ``"auto"`` takes.
     threads : int, optional
         How many threads the call may use; by default `get_num_threads` says. The result has the
         same bits for every number.
@@ -428,7 +430,7 @@ def explain_conv2d(
     >>> import convpool
     >>> plan = convpool.explain_conv2d((1, 64, 56, 56), (64, 64, 3, 3), padding=1)
     >>> plan.algorithm, plan.flops
-    ('im2col', 231211008)
+    ('implicit_gemm', 231211008)
     """
     return Plan(
         *_core.explain_conv2d(

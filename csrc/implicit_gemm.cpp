@@ -1,0 +1,97 @@
+#include "implicit_gemm.hpp"
+
+#include <vector>
+
+#include "gemm.hpp"
+#include "numeric.hpp"
+#include "scratch.hpp"
+#include "threads.hpp"
+
+namespace convpool {
+
+// The input rows of a band of output rows are copied once, with their padding (pack.hpp draws the
+// layout). Then the right operand of  y = w * cols  needs no copy: its row for a tap begins a fixed
+// offset behind the first cell of the output row, and is contiguous (Dukhan, "The indirect
+// convolution algorithm", 2019, has pointers for offsets). Sums run in the order of im2col, so both
+// give the same bits.
+template <class T>
+void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T* w,
+                           const T* bias, T* y) {
+  if (p.pixels() == 0) return;
+  const Index m = p.group_out(), k = p.taps(), bands = ceil_div(p.h.out, plan.band);
+  const Index left_elements = plan.left_in_place ? 0 : left_size<T>(m, k);
+  const PlaneLayout layout = plane_layout(p, plan.band, plan.lanes);
+
+  std::vector<std::ptrdiff_t> offsets;
+  offsets.reserve(static_cast<std::size_t>(k));
+  for (Index c = 0; c < p.group_in(); ++c) {
+    for (Index kh = 0; kh < p.h.kernel; ++kh) {
+      for (Index kw = 0; kw < p.w.kernel; ++kw) {
+        offsets.push_back(c * layout.plane() + layout.tap_offset(p, kh, kw));
+      }
+    }
+  }
+
+  Scratch shared(Scratch::bytes<T>(plan.shared));
+  T* const lefts = shared.take<T>(plan.shared);
+  T* const shared_planes = lefts + p.groups * left_elements;
+  const auto left_of = [&](Index g) {
+    return LeftOperand<T>{{w + g * m * k, k, 1}, lefts + g * left_elements, plan.left_in_place};
+  };
+  for (Index g = 0; g < p.groups && !plan.left_in_place; ++g) {
+    pack_left(left_of(g).matrix, m, k, lefts + g * left_elements, plan.threads);
+  }
+
+  // Output channels `channels` for a band of output rows, whose planes are there.
+  const auto multiply = [&](Index g, Index n, Range rows, Range channels, const T* planes) {
+    T* image = y + (n * p.out_channels + g * m) * p.pixels();
+    for (Index oh = rows.begin; oh < rows.end; ++oh) {
+      T* row = image + oh * p.w.out;
+      for (Index i = channels.begin; bias && i < channels.end; ++i) {
+        std::fill_n(row + i * p.pixels(), p.w.out, bias[g * m + i]);
+      }
+      const T* cells = planes + (oh - rows.begin) * p.h.stride * layout.row;
+      const RightOperand<T> right{{cells, 0, 1}, nullptr, offsets.data()};
+      gemm(channels, m, p.w.out, k, left_of(g), right, row, p.pixels(), bias != nullptr);
+    }
+  };
+  const auto band_of = [&](Index task) {
+    const Index first = task % bands * plan.band;
+    return Range{first, std::min(first + plan.band, p.h.out)};
+  };
+  const auto image_of = [&](Index g, Index n) { return x.from(n, g * p.group_in()); };
+
+  const Index tasks = p.groups * p.batch * bands;
+  if (!plan.share_columns) {
+    parallel_for(plan.threads, tasks, [&](Index task) {
+      const Index n = task / bands % p.batch, g = task / bands / p.batch;
+      Scratch own(Scratch::bytes<T>(plan.columns));
+      T* const planes = own.take<T>(plan.columns);
+      write_planes(p, layout, image_of(g, n), {0, p.group_in()}, band_of(task), planes);
+      multiply(g, n, band_of(task), {0, m}, planes);
+    });
+    return;
+  }
+  for (Index task = 0; task < tasks; ++task) {
+    const Index n = task / bands % p.batch, g = task / bands / p.batch;
+    const Index pieces = std::min<Index>(p.group_in(), 4 * plan.threads);
+    parallel_for(plan.threads, pieces, [&](Index i) {
+      const Range channels = piece(i, pieces, p.group_in(), 1);
+      write_planes(p, layout, image_of(g, n), channels, band_of(task),
+                   shared_planes + channels.begin * layout.plane());
+    });
+    parallel_for(plan.threads, plan.channel_pieces, [&](Index i) {
+      multiply(g, n, band_of(task), piece(i, plan.channel_pieces, m, plan.mr), shared_planes);
+    });
+  }
+}
+
+#define INSTANTIATE(T)                                                                       \
+  template void implicit_gemm_forward(const Conv2d&, const Plan&, const View<T>&, const T*, \
+                                      const T*, T*);
+INSTANTIATE(float)
+INSTANTIATE(double)
+INSTANTIATE(std::uint64_t)
+#undef INSTANTIATE
+
+}  // namespace convpool
