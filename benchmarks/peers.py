@@ -175,6 +175,7 @@ PEERS: list[Peer] = [
         "convpool",
         {"conv2d": partial(_convpool_conv2d, "auto"), **_pools(_convpool_pool2d)},
     ),
+    Peer("convpool implicit", "convpool", {"conv2d": partial(_convpool_conv2d, "implicit_gemm")}),
     Peer("convpool im2col", "convpool", {"conv2d": partial(_convpool_conv2d, "im2col")}),
     Peer("convpool direct", "convpool", {"conv2d": partial(_convpool_conv2d, "direct")}),
     Peer(

@@ -23,7 +23,9 @@ except ImportError:
 INTEGERS: list[Any] = [bool, *(np.dtype(code).type for code in "bhilBHIL")]
 FLOATS: list[Any] = [np.float32, np.float64]
 COMPLEX: list[Any] = [np.complex64, np.complex128]
-every_algorithm = pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col"])
+ALGORITHMS = ["auto", "direct", "im2col"]
+every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
+forward_algorithm = pytest.mark.parametrize("algorithm", [*ALGORITHMS, "implicit_gemm"])
 every_integer = pytest.mark.parametrize("dtype", INTEGERS)
 every_half = pytest.mark.parametrize("dtype", HALVES)
 every_complex = pytest.mark.parametrize("dtype", COMPLEX)
@@ -112,7 +114,7 @@ def test_integers_are_exact_modulo_two_to_the_64(dtype: Any, algorithm: Any) -> 
         assert_array_equal(ours, expected.astype(kept), err_msg=name)
 
 
-@every_algorithm
+@forward_algorithm
 @pytest.mark.parametrize("dtype", [np.int64, np.uint64])
 def test_wrap_around_by_the_integers_of_python(dtype: Any, algorithm: Any) -> None:
     x, w = anything((1, 3, 6, 7), dtype), anything((2, 3, 3, 2), dtype, 1)
@@ -123,7 +125,7 @@ def test_wrap_around_by_the_integers_of_python(dtype: Any, algorithm: Any) -> No
     assert_array_equal(y.astype(np.uint64).astype(object), exact % 2**64)
 
 
-@every_algorithm
+@forward_algorithm
 def test_long_sums_of_small_integers(algorithm: Any) -> None:
     # More than 2^31, and with odd partial sums beyond what float64 or float32 could hold.
     x, w = np.full((1, 700, 9, 9), 32767, np.int16), np.full((2, 700, 9, 9), 32767, np.int16)
@@ -134,7 +136,7 @@ def test_long_sums_of_small_integers(algorithm: Any) -> None:
     assert convpool.conv2d(odd, np.ones_like(odd), algorithm=algorithm).item() == 2**53 + 2
 
 
-@every_algorithm
+@forward_algorithm
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.uint64])
 def test_dtype_narrows_integers(dtype: Any, algorithm: Any) -> None:
     x, w = anything((2, 3, 6, 7), np.uint8), anything((4, 3, 3, 3), np.uint8, 1)

@@ -17,6 +17,7 @@ from convpool._typing import Array
 
 ALGORITHMS = ["auto", "direct", "im2col"]
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
+forward_algorithm = pytest.mark.parametrize("algorithm", [*ALGORITHMS, "implicit_gemm"])
 
 
 def row(*numbers: float) -> Array:
@@ -41,7 +42,7 @@ def check_gradients(x: Array, w: Array, **geometry: Any) -> tuple[Array, Array]:
     return dx, dw
 
 
-@every_algorithm
+@forward_algorithm
 def test_case_01_kernel_larger_than_the_input(algorithm: Any) -> None:
     """SciPy swaps the operands; TensorFlow returns memory that nobody wrote."""
     with pytest.raises(ValueError, match="kernel height 5 exceeds the padded input height 4"):
@@ -50,7 +51,7 @@ def test_case_01_kernel_larger_than_the_input(algorithm: Any) -> None:
         convpool.max_pool2d(ones(1, 1, 4, 2), 3)
 
 
-@every_algorithm
+@forward_algorithm
 def test_case_02_no_images_forward(algorithm: Any) -> None:
     """TensorFlow returns (0, 5, 5, 2)."""
     y = convpool.conv2d(ones(0, 2, 5, 5), ones(3, 2, 3, 3), ones(3), algorithm=algorithm)
@@ -69,7 +70,7 @@ def test_case_03_no_images_backward(algorithm: Any) -> None:
     assert_array_equal(convpool.conv2d_grad_bias(dy), np.zeros(3))
 
 
-@every_algorithm
+@forward_algorithm
 def test_case_04_no_input_channels(algorithm: Any) -> None:
     """PyTorch returns (1, 0, 3, 3)."""
     x, w, bias = ones(1, 0, 5, 5), ones(3, 0, 3, 3), np.arange(3, dtype=np.float32)
@@ -78,7 +79,7 @@ def test_case_04_no_input_channels(algorithm: Any) -> None:
     assert_array_equal(convpool.conv2d(x, w, algorithm=algorithm), np.zeros((1, 3, 3, 3)))
 
 
-@every_algorithm
+@forward_algorithm
 def test_case_05_no_output_channels_and_no_rows(algorithm: Any) -> None:
     """JAX and ONNX Runtime are right."""
     assert convpool.conv2d(ones(1, 2, 5, 5), ones(0, 2, 3, 3)).shape == (1, 0, 3, 3)
@@ -143,7 +144,7 @@ def test_case_09_more_than_two_to_the_31_elements() -> None:
     assert_array_equal(y, np.broadcast_to(columns[::step], y.shape))
 
 
-@every_algorithm
+@forward_algorithm
 def test_case_10_number_of_dimensions(algorithm: Any) -> None:
     """pytorch#104860; TensorFlow aborts the process for a 3-D image."""
     x, w = normal((2, 6, 7)), normal((3, 2, 3, 3), seed=1)
@@ -162,7 +163,7 @@ def test_case_11_channels_and_bias_that_do_not_fit() -> None:
         convpool.conv2d(ones(1, 3, 5, 5), ones(6, 3, 3, 3), ones(5))
 
 
-@every_algorithm
+@forward_algorithm
 def test_case_12_same_with_stride_puts_the_odd_cell_at_the_end(algorithm: Any) -> None:
     """TensorFlow's rule."""
     kwargs: Any = {"stride": (1, 2), "padding": "same", "algorithm": algorithm}
@@ -170,7 +171,7 @@ def test_case_12_same_with_stride_puts_the_odd_cell_at_the_end(algorithm: Any) -
     assert_array_equal(y, row(6, 12, 11))
 
 
-@every_algorithm
+@forward_algorithm
 def test_case_13_same_with_a_stride_larger_than_the_kernel(algorithm: Any) -> None:
     """Pytorch PR#45667: the total padding would be negative."""
     x = row(1, 2, 3, 4, 5, 6, 7)
@@ -180,7 +181,7 @@ def test_case_13_same_with_a_stride_larger_than_the_kernel(algorithm: Any) -> No
     assert_array_equal(convpool.max_pool2d(x, (1, 2), (1, 4), "same"), row(2, 6))
 
 
-@every_algorithm
+@forward_algorithm
 def test_case_14_same_with_an_even_kernel(algorithm: Any) -> None:
     """SciPy's ``correlate2d`` agrees with "same", ``ndimage.correlate`` with "same_lower"."""
     x = np.zeros((1, 5, 5))
@@ -236,7 +237,7 @@ def test_case_17_padding_larger_than_the_kernel_in_the_gradient(algorithm: Any) 
     assert dx.sum() == 225
 
 
-@every_algorithm
+@forward_algorithm
 def test_case_18_negative_padding_crops(algorithm: Any) -> None:
     """JAX and MLX crop; PyTorch, TensorFlow and ONNX Runtime refuse."""
     x, w = integers((1, 1, 5, 5)), integers((1, 1, 3, 3), seed=1)
@@ -247,7 +248,7 @@ def test_case_18_negative_padding_crops(algorithm: Any) -> None:
     assert not dx[:, :, 0].any()
 
 
-@every_algorithm
+@forward_algorithm
 @pytest.mark.parametrize("mode", ["reflect", "symmetric", "wrap", "edge"])
 def test_case_19_padding_modes_beyond_the_size(mode: Any, algorithm: Any) -> None:
     """pytorch#152152: reflection needs a pad below the size there, and a second cell."""

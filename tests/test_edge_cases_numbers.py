@@ -10,10 +10,10 @@ import convpool
 from cases import Case, integers, normal
 from convpool import reference
 from convpool._typing import Array
-from test_edge_cases import check_gradients, every_algorithm, ones, row
+from test_edge_cases import check_gradients, every_algorithm, forward_algorithm, ones, row
 
 
-@every_algorithm
+@forward_algorithm
 def test_case_21_every_width_kernel_and_padding(algorithm: Any) -> None:
     """modular#6712 and #6461: edge tiles read beyond the image; run it under ASan too."""
     rng = np.random.default_rng(21)
@@ -77,7 +77,7 @@ def test_case_24_the_smallest_numbers_and_the_padding() -> None:
     assert_array_equal(indices, [[[0, 0, 1], [0, 0, 1], [3, 3, 4]]])
 
 
-@every_algorithm
+@forward_algorithm
 @pytest.mark.parametrize("kernel", [3, 13])
 def test_case_25_one_nan_stays_where_it_is(kernel: int, algorithm: Any) -> None:
     """SciPy's FFT spreads it over 900 results, OpenCV's 13x13 filter over 4096."""
@@ -90,7 +90,7 @@ def test_case_25_one_nan_stays_where_it_is(kernel: int, algorithm: Any) -> None:
     assert (~np.isfinite(y)).sum() == kernel**2
 
 
-@every_algorithm
+@forward_algorithm
 def test_case_26_infinite_weights_over_zero_padding(algorithm: Any) -> None:
     """PyTorch, JAX, ONNX Runtime and SciPy agree: 0 * inf is NaN in the padding too."""
     w = np.full((1, 1, 3, 3), np.inf, np.float32)
@@ -102,7 +102,7 @@ def test_case_26_infinite_weights_over_zero_padding(algorithm: Any) -> None:
     assert np.isnan(convpool.conv2d(x, 0 * ones(1, 1, 3, 3), algorithm=algorithm)).all()
 
 
-@every_algorithm
+@forward_algorithm
 def test_case_27_sums_of_bytes(algorithm: Any) -> None:
     """ONNX' ConvInteger gives 2295; SciPy, PyTorch and JAX 247, OpenCV 255."""
     x, w = np.full((1, 3, 3), 255, np.uint8), np.ones((1, 1, 3, 3), np.uint8)
@@ -114,7 +114,7 @@ def test_case_27_sums_of_bytes(algorithm: Any) -> None:
     assert narrow.dtype == np.uint8
 
 
-@every_algorithm
+@forward_algorithm
 def test_case_28_halves_are_summed_in_float32(algorithm: Any) -> None:
     """MIOpen#2109 and oneflow#9170: a sum of float16 ends at 2048 or in inf."""
     x = np.ones((1, 64, 64), np.float16)
@@ -126,7 +126,7 @@ def test_case_28_halves_are_summed_in_float32(algorithm: Any) -> None:
     assert y.item() == np.float16(60000)
 
 
-@every_algorithm
+@forward_algorithm
 def test_case_29_a_million_tenths(algorithm: Any) -> None:
     """SciPy's ``correlate2d`` gives 99759.9, its ``correlate`` 100958.3."""
     x = np.full((1, 1000, 1000), 0.1, np.float32)
@@ -135,7 +135,7 @@ def test_case_29_a_million_tenths(algorithm: Any) -> None:
     assert_allclose(convpool.avg_pool2d(x, 1000).item(), np.float32(0.1), rtol=1e-6)
 
 
-@every_algorithm
+@forward_algorithm
 def test_case_30_denormal_weights(algorithm: Any) -> None:
     """pytorch#21734 and #23862; a library must not flush the caller's numbers either."""
     smallest = np.finfo(np.float32).smallest_subnormal

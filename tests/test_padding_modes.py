@@ -18,7 +18,9 @@ from convpool._typing import Array, PadMode
 
 MODES: list[PadMode] = ["reflect", "symmetric", "edge", "wrap"]
 every_mode = pytest.mark.parametrize("mode", MODES)
-every_algorithm = pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col"])
+ALGORITHMS = ["auto", "direct", "im2col"]
+every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
+forward_algorithm = pytest.mark.parametrize("algorithm", [*ALGORITHMS, "implicit_gemm"])
 
 PAD_CASES = [
     Case("one cell", (2, 2, 5, 6), (3, 2, 3, 3), padding=1),
@@ -122,7 +124,7 @@ def test_a_row_of_three(mode: Any, expected: list[float]) -> None:
     assert_array_equal(back, [[counts]])
 
 
-@every_algorithm
+@forward_algorithm
 @every_mode
 @every_case
 def test_forward(case: Case, mode: PadMode, algorithm: Any) -> None:
@@ -221,7 +223,7 @@ def test_other_types(dtype: Any, mode: PadMode) -> None:
     assert_array_equal(total, reference.sum_pool2d(x, 3, **kwargs))
 
 
-@every_algorithm
+@forward_algorithm
 @every_mode
 def test_layout_batch_and_strides(mode: PadMode, algorithm: Any) -> None:
     x, w = normal((2, 4, 6, 7)), normal((6, 2, 3, 3), seed=1)

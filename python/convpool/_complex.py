@@ -118,7 +118,7 @@ def conv2d_grad_weight(
     dy: Array, x: Array, kernel_size: Any, stride: Any, padding: Any, dilation: Any, groups: int,
     pad_mode: str, pad_value: complex, algorithm: str, dtype: DTypeLike,
 ) -> Array:  # fmt: skip
-    """The correlation of `dy` with the conjugate of `x`."""
+    """Correlate `dy` with the conjugate of `x`."""
     stacked = _stack((dy.real, dy.imag), _channels(dy))
     pad = complex(pad_value)
 
