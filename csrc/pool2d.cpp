@@ -42,26 +42,6 @@ std::vector<Window> windows_of(const Pool2d& p, const Axis& axis) {
   return windows;
 }
 
-// Calls body(row_window, column_window) for every output pixel in memory order.
-template <class Body>
-void for_each_window(const std::vector<Window>& rows, const std::vector<Window>& columns,
-                     Body body) {
-  for (const Window& row : rows) {
-    for (const Window& column : columns) body(row, column);
-  }
-}
-
-// Calls body(ih, iw) for the cells of a window in memory order.
-template <class Body>
-void for_each_cell(const Pool2d& p, const Window& row, const Window& column, Body body) {
-  for (Index kh = row.taps.begin; kh < row.taps.end; ++kh) {
-    const Index ih = shown_cell(p.h, row.cell(kh));
-    for (Index kw = column.taps.begin; kw < column.taps.end; ++kw) {
-      body(ih, shown_cell(p.w, column.cell(kw)));
-    }
-  }
-}
-
 double divisor_of(const Pool2d& p, const Window& row, const Window& column) {
   return static_cast<double>(p.divisor ? p.divisor : row.counted * column.counted);
 }
@@ -137,15 +117,11 @@ struct LargestSize : ExtremumOf<T, Extremum::maximum> {
   T cell(T value, T x) const { return Base::cell(value, std::abs(x)); }
 };
 
-// Columns of values, joined along a row of windows: tap by tap over all windows, which runs along
-// contiguous memory, or window by window where they are irregular.
-template <class Reduction, class Value>
-void join_columns(const Pool2d& p, const Reduction& reduction,
-                  const std::vector<Window>& columns, const Value* values, Value* joined) {
-  std::fill_n(joined, p.w.out, Reduction::start);
-  const auto join = [&](Index ow, Index iw) {
-    joined[ow] = reduction.column(joined[ow], values[iw]);
-  };
+// Calls join(ow, iw) for every column iw that the windows along a row show: tap by tap over all
+// windows, which runs along contiguous memory, or window by window where they are irregular. Each
+// window meets its columns in order.
+template <class Join>
+void for_each_column(const Pool2d& p, const std::vector<Window>& columns, Join join) {
   for (Index ow = 0; p.adaptive && ow < p.w.out; ++ow) {
     const Window& window = columns[static_cast<std::size_t>(ow)];
     for (Index kw = window.taps.begin; kw < window.taps.end; ++kw) join(ow, window.cell(kw));
@@ -185,7 +161,10 @@ void reduce(const Pool2d& p, int threads, const View<T>& x, const Reduction& red
         values[iw] = reduction.cell(values[iw], cells[iw * x.w]);
       }
     }
-    join_columns(p, reduction, columns, values, joined);
+    std::fill_n(joined, p.w.out, Reduction::start);
+    for_each_column(p, columns, [&](Index ow, Index iw) {
+      joined[ow] = reduction.column(joined[ow], values[iw]);
+    });
     for (Index ow = 0; ow < p.w.out; ++ow) {
       y[task * p.w.out + ow] =
           reduction.result(joined[ow], row, columns[static_cast<std::size_t>(ow)]);
@@ -216,22 +195,24 @@ template <class T, Extremum extremum>
 void extremum_with_indices(const Pool2d& p, int threads, const View<T>& x, T* y, Index* indices) {
   using Rule = ExtremumOf<T, extremum>;
   const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
-  parallel_for(threads, p.planes(), [&](Index plane) {
-    const Index n = plane / p.channels, c = plane % p.channels;
-    Index i = plane * p.h.out * p.w.out;
-    for_each_window(rows, columns, [&](const Window& row, const Window& column) {
-      T best = Rule::start;
-      Index best_cell = -1;
-      for_each_cell(p, row, column, [&](Index ih, Index iw) {
-        const T value = x.at(n, c, ih)[iw * x.w];
-        if (best_cell < 0 || (best == best && Rule::wins(value, best))) {
-          best = value;
-          best_cell = ih * p.w.in + iw;
-        }
+  parallel_for(threads, p.planes() * p.h.out, [&](Index task) {
+    const Index c = task / p.h.out % p.channels, n = task / p.h.out / p.channels;
+    const Window& row = rows[static_cast<std::size_t>(task % p.h.out)];
+    T* best = y + task * p.w.out;
+    Index* cell = indices + task * p.w.out;
+    std::fill_n(best, p.w.out, Rule::start);
+    std::fill_n(cell, p.w.out, -1);
+    for (Index kh = row.taps.begin; kh < row.taps.end; ++kh) {
+      const Index ih = row.cell(kh);
+      const T* cells = x.at(n, c, ih);
+      for_each_column(p, columns, [&](Index ow, Index iw) {
+        const T value = cells[iw * x.w];
+        const bool beats = (best[ow] == best[ow]) & Rule::wins(value, best[ow]);
+        const bool takes = (cell[ow] < 0) | beats;
+        best[ow] = takes ? value : best[ow];
+        cell[ow] = takes ? ih * p.w.in + iw : cell[ow];
       });
-      y[i] = best;
-      indices[i++] = best_cell;
-    });
+    }
   });
 }
 
@@ -288,14 +269,20 @@ void avg_pool2d_grad(const Pool2d& p, int threads, const T* dy, T* dx) {
   const Index plane_size = p.h.in * p.w.in;
   const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
   parallel_for(threads, p.planes(), [&](Index plane) {
-    Scratch scratch(Scratch::bytes<double>(plane_size));
+    Scratch scratch(Scratch::bytes<double>(plane_size) + Scratch::bytes<double>(p.w.out));
     double* sums = scratch.take<double>(plane_size);
+    double* shares = scratch.take<double>(p.w.out);
     std::fill_n(sums, plane_size, 0.0);
-    const T* dy_cell = dy + plane * p.h.out * p.w.out;
-    for_each_window(rows, columns, [&](const Window& row, const Window& column) {
-      const double share = *dy_cell++ / divisor_of(p, row, column);
-      for_each_cell(p, row, column, [&](Index ih, Index iw) { sums[ih * p.w.in + iw] += share; });
-    });
+    const T* dy_row = dy + plane * p.h.out * p.w.out;
+    for (const Window& row : rows) {
+      for (Index ow = 0; ow < p.w.out; ++ow) {
+        shares[ow] = *dy_row++ / divisor_of(p, row, columns[static_cast<std::size_t>(ow)]);
+      }
+      for (Index kh = row.taps.begin; kh < row.taps.end; ++kh) {
+        double* cells = sums + shown_cell(p.h, row.cell(kh)) * p.w.in;
+        for_each_column(p, columns, [&](Index ow, Index iw) { cells[iw] += shares[ow]; });
+      }
+    }
     std::copy_n(sums, plane_size, dx + plane * plane_size);
   });
 }

@@ -66,7 +66,7 @@ def conv2d(
     groups : int
         Channels are split into this many groups that do not see each other.
     pad_mode : {"constant", "reflect", "symmetric", "edge", "wrap"}
-        What padding shows, as in `numpy.pad`.
+        What padding shows, as in `numpy.pad`; negative padding crops afterwards.
     pad_value : number
         What constant padding is filled with.
     layout : {"NCHW", "NHWC"}
