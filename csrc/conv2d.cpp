@@ -201,6 +201,14 @@ void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const Vi
   });
 }
 
+template <class T>
+bool all_finite(const T* values, Index count) {
+  // The difference of a finite number with itself is zero, that of any other is NaN.
+  T sum = 0;
+  for (Index i = 0; i < count; ++i) sum += values[i] - values[i];
+  return sum == 0;
+}
+
 }  // namespace
 
 template <class T>
@@ -216,13 +224,21 @@ void conv2d_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
 template <class T>
 void conv2d_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* w, const T* bias,
                        T* dx) {
-  const bool direct = plan.algorithm == Algorithm::direct;
-  direct ? direct_grad_input(p, plan.threads, dy, w, bias, dx) : im2col_grad_input(p, plan, dy, w, bias, dx);
+  if (plan.algorithm == Algorithm::direct) {
+    direct_grad_input(p, plan.threads, dy, w, bias, dx);
+  } else if (plan.algorithm == Algorithm::im2col) {
+    im2col_grad_input(p, plan, dy, w, bias, dx);
+  } else if (all_finite(w, p.out_channels * p.taps())) {
+    implicit_gemm_grad_input(p, plan, dy, w, bias, dx);
+  } else {
+    // An infinite weight must not meet the zeros that implicit GEMM puts around dy.
+    const Plan other = plan_conv2d<T>(p, Operation::grad_input, "im2col", plan.threads);
+    im2col_grad_input(p, other, dy, w, bias, dx);
+  }
 }
 
 template <class T>
-void conv2d_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x,
-                        T* dw) {
+void conv2d_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x, T* dw) {
   const bool direct = plan.algorithm == Algorithm::direct;
   direct ? direct_grad_weight(p, plan.threads, dy, x, dw) : im2col_grad_weight(p, plan, dy, x, dw);
 }

@@ -110,21 +110,33 @@ void direct_grad_input(const Conv2d& p, int threads, const T* dy, const T* w, co
 template <class T>
 void direct_grad_weight(const Conv2d& p, int threads, const T* dy, const View<T>& x, T* dw) {
   using Sum = SumOf<T>;
+  // Independent sums, for column ow the one of ow % lanes: a single one would have each addition
+  // wait for the last.
+  constexpr Index lanes = 8;
   parallel_for(threads, p.out_channels * p.group_in(), [&](Index task) {
     const Index oc = task / p.group_in(), c = task % p.group_in();
     const Index ic = oc / p.group_out() * p.group_in() + c;
+    Scratch scratch(Scratch::bytes<Sum>(p.w.out));
+    Sum* products = scratch.take<Sum>(p.w.out);
     T* window = dw + task * p.window();
     for (Index kh = 0; kh < p.h.kernel; ++kh) {
       for (Index kw = 0; kw < p.w.kernel; ++kw) {
-        Sum sum = 0;
+        Sum sums[lanes] = {};
         for (Index n = 0; n < p.batch; ++n) {
           const T* dy_row = dy + (n * p.out_channels + oc) * p.pixels();
           for (Index oh = 0; oh < p.h.out; ++oh, dy_row += p.w.out) {
             const T* row = shown_row(p, x, n, ic, oh, kh);
             for_each_read(p, row, x.w, kw,
-                          [&](Index ow, Sum value) { sum += dy_row[ow] * value; });
+                          [=](Index ow, Sum value) { products[ow] = dy_row[ow] * value; });
+            const Index whole = p.w.out / lanes * lanes;
+            for (Index ow = 0; ow < whole; ow += lanes) {
+              for (Index lane = 0; lane < lanes; ++lane) sums[lane] += products[ow + lane];
+            }
+            for (Index ow = whole; ow < p.w.out; ++ow) sums[ow - whole] += products[ow];
           }
         }
+        Sum sum = 0;
+        for (Sum lane : sums) sum += lane;
         *window++ = static_cast<T>(sum);
       }
     }

@@ -36,6 +36,7 @@ template <class T>
 Plan plan_direct(const Conv2d& p, Operation operation, const char* reason, int threads) {
   Plan plan{Algorithm::direct, reason, "base", 1, 1, threads};
   if (operation == Operation::forward) plan.scratch_bytes = Scratch::bytes<SumOf<T>>(p.w.out);
+  if (operation == Operation::grad_weight) plan.scratch_bytes = Scratch::bytes<SumOf<T>>(p.w.out);
   if (operation == Operation::grad_input) {
     plan.scratch_bytes = Scratch::bytes<SumOf<T>>(p.in_plane());
   }
@@ -136,6 +137,11 @@ Plan plan_im2col(const Conv2d& p, Operation operation, const char* reason, int t
   return plan;
 }
 
+// The input gradient of stride 1 is a convolution too.
+bool is_transposable(const Conv2d& p) {
+  return p.h.stride == 1 && p.w.stride == 1 && p.h.pad_mode == PadMode::constant;
+}
+
 // Planes of this many bytes stay in a second-level cache beside a block of the weights.
 constexpr Index planes_bytes = Index{1} << 18;
 
@@ -171,6 +177,14 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   return plan;
 }
 
+// With the flipped kernels beside it.
+template <class T>
+Plan plan_transposed(const Conv2d& p, const char* reason, int threads) {
+  Plan plan = plan_implicit_gemm<T>(transposed(p), reason, threads);
+  plan.scratch_bytes += p.out_channels * p.taps() * Index{sizeof(T)};
+  return plan;
+}
+
 // Rows of pixels are computed in whole vectors, which wastes what overhangs; writing columns takes
 // as long as about ten multiply-adds for each of their elements, and each meets m. One vector alone
 // has too few sums to fill the pipeline.
@@ -202,6 +216,10 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
   if (request == "direct") return plan_direct<T>(p, operation, "requested", threads);
   if (request == "im2col") return plan_im2col<T>(p, operation, "requested", threads);
   if (request == "auto") {
+    if (operation == Operation::grad_input && is_transposable(p) &&
+        suits_implicit_gemm<T>(transposed(p))) {
+      return plan_transposed<T>(p, "a convolution of dy whose rows fill vectors", threads);
+    }
     const char* reason = reason_for_direct(p, operation);
     if (reason) return plan_direct<T>(p, operation, reason, threads);
     if (operation == Operation::forward && suits_implicit_gemm<T>(p)) {
@@ -210,10 +228,13 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
     return plan_im2col<T>(p, operation, "1x1, narrow, or a gradient", threads);
   }
   if (request == "implicit_gemm") {
-    if (operation != Operation::forward) {
-      throw Unsupported("algorithm='implicit_gemm' is not implemented for gradients yet");
+    if (operation == Operation::forward) return plan_implicit_gemm<T>(p, "requested", threads);
+    if (operation == Operation::grad_input && is_transposable(p)) {
+      return plan_transposed<T>(p, "requested", threads);
     }
-    return plan_implicit_gemm<T>(p, "requested", threads);
+    throw Unsupported(
+        "algorithm='implicit_gemm' is not implemented for the weight gradient, nor for the input "
+        "gradient with a stride or a padding mode");
   }
   for (const char* known : {"winograd", "fft"}) {
     if (request == known) throw Unsupported("algorithm='" + request + "' is not implemented yet");

@@ -1,5 +1,6 @@
 #include "problem.hpp"
 
+#include <cassert>
 #include <initializer_list>
 
 namespace convpool {
@@ -340,6 +341,24 @@ Conv2d make_conv2d_transpose(const Images& x, const Shape& weight, const Geometr
   check_size("the result", p.batch, p.in_channels, p.h.in, p.w.in);
   check_sizes(p);
   return p;
+}
+
+Conv2d transposed(const Conv2d& p) {
+  const auto transposed_axis = [](const Axis& axis) {
+    assert(axis.stride == 1 && axis.pad_mode == PadMode::constant);
+    const Index reach = (axis.kernel - 1) * axis.dilation;
+    const Index before = reach - axis.pad_before;
+    return Axis{axis.out, axis.kernel, 1, axis.dilation, before,
+                axis.in - axis.out - before + reach, axis.in, PadMode::constant};
+  };
+  Conv2d q;
+  q.batch = p.batch;
+  q.in_channels = p.out_channels;
+  q.out_channels = p.in_channels;
+  q.groups = p.groups;
+  q.h = transposed_axis(p.h);
+  q.w = transposed_axis(p.w);
+  return q;
 }
 
 Conv2d make_windows(const Images& x, Pair kernel, const Geometry& geometry) {

@@ -259,3 +259,34 @@ def test_transpose_in_nhwc() -> None:
         x.transpose(0, 2, 3, 1), w, bias, stride=2, padding=1, layout="NHWC"
     )
     assert_array_equal(last, y.transpose(0, 2, 3, 1))
+
+
+# The input gradient as a convolution
+
+
+@pytest.mark.parametrize("case", [c for c in CONV_CASES if c.stride in (1, (1, 1))], ids=str)
+def test_input_gradient_as_a_convolution(case: Case) -> None:
+    x, w = integers(case.x_shape), integers(case.weight_shape, seed=1)
+    dy = integers(convpool.conv2d(x, w, **case.geometry).shape, seed=2)
+    arguments: Any = dy, w, x.shape
+    expected = convpool.conv2d_grad_input(*arguments, **case.geometry, algorithm="im2col")
+    for threads in (1, 3):
+        kwargs: Any = {**case.geometry, "algorithm": "implicit_gemm", "threads": threads}
+        assert_array_equal(convpool.conv2d_grad_input(*arguments, **kwargs), expected)
+
+
+def test_an_infinite_weight_does_not_meet_what_lies_beside_the_gradient() -> None:
+    dy, w = np.ones((1, 1, 20, 20)), np.ones((1, 1, 3, 3))
+    w[0, 0, 0, 0] = np.inf
+    for algorithm in ("auto", "direct", "im2col", "implicit_gemm"):
+        dx = convpool.conv2d_grad_input(dy, w, (1, 1, 22, 22), algorithm=algorithm)
+        assert not np.isnan(dx).any()
+        assert_array_equal(np.isinf(dx[0, 0, :20, :20]), True)
+        assert dx[0, 0, 21, 21] == 1
+
+
+def test_a_stride_has_no_input_gradient_as_a_convolution() -> None:
+    with pytest.raises(NotImplementedError, match="implicit_gemm"):
+        convpool.conv2d_grad_input(
+            np.ones((1, 2, 2)), np.ones((1, 1, 2, 2)), (1, 4, 4), 2, algorithm="implicit_gemm"
+        )
