@@ -5,6 +5,7 @@
 
 #include "bindings.hpp"
 #include "conv2d.hpp"
+#include "weights.hpp"
 
 namespace convpool::bindings {
 namespace {
@@ -63,6 +64,34 @@ struct Bias {
   py::array array;
 };
 
+// Weights that prepare_conv2d packed, which conv2d takes in the place of an array. Only floating
+// types are packed; others keep the array alone.
+struct PackedWeight {
+  py::array array;
+  Index groups;
+  Type type;
+  py::array packed;  // empty for none
+};
+
+PackedWeight pack_weight(Object weight_object, Object groups_object, Object dtype) {
+  const Operand weight("weight", weight_object);
+  const Numbers numbers = numbers_for({&weight}, dtype, Rule::sum);
+  const Conv2d p = make_weights(weight.shape(), to_index("groups", groups_object));
+  PackedWeight result{weight.array().attr("copy")(), p.groups, numbers.compute, {}};
+  const bool floating = numbers.result.equal(dtype_of(numbers.compute));
+  if (numbers.is_integer || !floating) return result;
+  const py::array ws = weight.prepared(numbers.compute);
+  const Index size = numbers.compute == Type::float32 ? Weights<float>::packed_size(p)
+                                                      : Weights<double>::packed_size(p);
+  result.packed = py::array(dtype_of(numbers.compute), size);
+  void* const packed = result.packed.mutable_data();
+  run(numbers.compute, [&](auto zero) {
+    using T = decltype(zero);
+    Weights<T>::pack(p, num_threads(), data<T>(ws), static_cast<T*>(packed));
+  });
+  return result;
+}
+
 // A 1x1 convolution reads the image as a matrix, which takes rows that follow each other.
 py::array prepared_images(const Operand& x, const Conv2d& p, Type type, Layout layout) {
   return columns_are_input(p) ? x.prepared(type, layout) : x.strided(type, layout);
@@ -72,7 +101,11 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
                   Object padding, Object dilation, Object groups, Object pad_mode,
                   Object pad_value, Object layout_word, Object dtype, Object precision,
                   Object algorithm, Object threads, Object out) {
-  const Operand x("x", x_object), weight("weight", weight_object);
+  const PackedWeight* prepared = py::isinstance<PackedWeight>(weight_object)
+                                     ? weight_object.cast<const PackedWeight*>()
+                                     : nullptr;
+  const Operand x("x", x_object);
+  const Operand weight("weight", prepared ? prepared->array : weight_object);
   Bias bias(bias_object);
   Numbers numbers = numbers_for({&x, &weight, bias.pointer()}, dtype, Rule::sum);
   const Layout layout = to_layout(layout_word);
@@ -87,7 +120,11 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
   const double terms = static_cast<double>(p.taps());
   choose_compute_type(numbers, terms,
                       bound_of(numbers, terms, x, weight, bias.pointer(), p.pad_value));
-  const Plan plan = plan_for(numbers, p, Operation::forward, algorithm, n_threads);
+  Plan plan = plan_for(numbers, p, Operation::forward, algorithm, n_threads);
+  if (prepared && prepared->packed.size() > 0 && prepared->type == numbers.compute &&
+      prepared->groups == p.groups) {
+    use_packed_weights(plan, prepared->packed.data());
+  }
   if (numbers.is_complex) {
     Result y(result_shape(images, p), layout, numbers, out);
     return y.assign(call_complex(n_threads, "conv2d", x.as_complex(numbers.result, layout), weight.as_complex(numbers.result), bias_object,
@@ -336,6 +373,8 @@ py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Obj
 }  // namespace
 
 void bind_convolutions(py::module_& module) {
+  py::class_<PackedWeight>(module, "PackedWeight");
+  module.def("pack_weight", pack_weight);
   module.def("conv2d", conv2d);
   module.def("conv2d_transpose", conv2d_transpose);
   module.def("conv2d_grad_input", conv2d_grad_input);

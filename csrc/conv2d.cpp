@@ -8,6 +8,7 @@
 #include "numeric.hpp"
 #include "scratch.hpp"
 #include "threads.hpp"
+#include "weights.hpp"
 
 namespace convpool {
 namespace {
@@ -77,18 +78,12 @@ Matrix<T> columns_of(const Conv2d& p, const Plan& plan, const View<T>& x, Range 
 template <class T>
 void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T* w, const T* bias,
                     T* y) {
-  const Index m = p.group_out(), k = p.taps(), left_elements = plan.left_in_place ? 0 : left_size<T>(p.group_out(), p.taps());
-  const Index blocks = number_of_blocks(p, plan);
+  const Index m = p.group_out(), k = p.taps(), blocks = number_of_blocks(p, plan);
   const bool in_place = columns_are_input(p);
-  Scratch shared(Scratch::bytes<T>(plan.shared));
-  T* const lefts = shared.take<T>(p.groups * left_elements);
-  T* const shared_columns = plan.share_columns ? shared.take<T>(plan.columns) : nullptr;
-  const auto left_of = [&](Index g) {
-    return LeftOperand<T>{{w + g * m * k, k, 1}, lefts + g * left_elements, plan.left_in_place};
-  };
-  for (Index g = 0; g < p.groups && !plan.left_in_place; ++g) {
-    pack_left(left_of(g).matrix, m, k, lefts + g * left_elements, plan.threads);
-  }
+  Scratch scratch(Scratch::bytes<T>(plan.shared));
+  T* const shared = scratch.take<T>(plan.shared);
+  T* const shared_columns = shared + plan.shared - (plan.share_columns ? plan.columns : 0);
+  const Weights<T> weights(p, plan, w, shared);
 
   // Written columns are read in place; an image has no slack behind it, and is packed.
   std::vector<std::ptrdiff_t> row_offsets(in_place ? 0 : static_cast<std::size_t>(k));
@@ -105,19 +100,19 @@ void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
     const View<T> image = x.from(n, g * p.group_in());
     const RightOperand<T> right{columns_of(p, plan, image, pixels, cols), packed,
                                 in_place ? nullptr : row_offsets.data()};
-    gemm(rows, m, pixels.size(), k, left_of(g), right, block, p.pixels(), bias != nullptr);
+    gemm(rows, m, pixels.size(), k, weights.group(g), right, block, p.pixels(), bias != nullptr);
   };
 
   if (!plan.share_columns) {
     parallel_for(plan.threads, p.groups * p.batch * blocks, [&](Index task) {
       const Index n = task / blocks % p.batch, g = task / blocks / p.batch;
       const Range pixels = block_of(p, plan, task % blocks);
-      const TaskScratch<T> scratch(plan);
+      const TaskScratch<T> own(plan);
       if (!in_place) {
         write_padded_columns(p, plan, x.from(n, g * p.group_in()), {0, p.group_in()}, pixels,
-                             scratch.columns);
+                             own.columns);
       }
-      multiply(g, n, pixels, {0, m}, scratch.columns, scratch.right);
+      multiply(g, n, pixels, {0, m}, own.columns, own.right);
     });
     return;
   }
@@ -131,9 +126,8 @@ void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
                            shared_columns + channels.begin * p.window() * plan.columns_ld);
     });
     parallel_for(plan.threads, plan.channel_pieces, [&](Index i) {
-      const TaskScratch<T> scratch(plan);
-      multiply(g, n, pixels, piece(i, plan.channel_pieces, m, plan.mr), shared_columns,
-               scratch.right);
+      const TaskScratch<T> own(plan);
+      multiply(g, n, pixels, piece(i, plan.channel_pieces, m, plan.mr), shared_columns, own.right);
     });
   }
 }

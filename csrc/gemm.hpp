@@ -27,7 +27,7 @@ struct GemmBlocks {
 template <class T>
 struct LeftOperand {
   Matrix<T> matrix;
-  T* packed;
+  const T* packed;
   bool in_place;
 };
 

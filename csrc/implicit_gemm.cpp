@@ -7,6 +7,7 @@
 #include "numeric.hpp"
 #include "scratch.hpp"
 #include "threads.hpp"
+#include "weights.hpp"
 
 namespace convpool {
 
@@ -20,7 +21,6 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, 
                            const T* bias, T* y) {
   if (p.pixels() == 0) return;
   const Index m = p.group_out(), k = p.taps(), bands = ceil_div(p.h.out, plan.band);
-  const Index left_elements = plan.left_in_place ? 0 : left_size<T>(m, k);
   const PlaneLayout layout = plane_layout(p, plan.band, plan.lanes);
 
   std::vector<std::ptrdiff_t> offsets;
@@ -33,15 +33,10 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, 
     }
   }
 
-  Scratch shared(Scratch::bytes<T>(plan.shared));
-  T* const lefts = shared.take<T>(plan.shared);
-  T* const shared_planes = lefts + p.groups * left_elements;
-  const auto left_of = [&](Index g) {
-    return LeftOperand<T>{{w + g * m * k, k, 1}, lefts + g * left_elements, plan.left_in_place};
-  };
-  for (Index g = 0; g < p.groups && !plan.left_in_place; ++g) {
-    pack_left(left_of(g).matrix, m, k, lefts + g * left_elements, plan.threads);
-  }
+  Scratch scratch(Scratch::bytes<T>(plan.shared));
+  T* const shared = scratch.take<T>(plan.shared);
+  T* const shared_planes = shared + plan.shared - (plan.share_columns ? plan.columns : 0);
+  const Weights<T> weights(p, plan, w, shared);
 
   // Output channels `channels` for a band of output rows, whose planes are there.
   const auto multiply = [&](Index g, Index n, Range rows, Range channels, const T* planes) {
@@ -53,7 +48,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, 
       }
       const T* cells = planes + (oh - rows.begin) * p.h.stride * layout.row;
       const RightOperand<T> right{{cells, 0, 1}, nullptr, offsets.data()};
-      gemm(channels, m, p.w.out, k, left_of(g), right, row, p.pixels(), bias != nullptr);
+      gemm(channels, m, p.w.out, k, weights.group(g), right, row, p.pixels(), bias != nullptr);
     }
   };
   const auto band_of = [&](Index task) {

@@ -53,6 +53,12 @@ Index spread_rows(Index pixels, Index nr) {
   return ld / line % 2 ? ld : ld + line;
 }
 
+// Room for the packed weights, so that what follows begins at a cache line.
+template <class T>
+Index shared_weights(const Conv2d& p) {
+  return round_up(p.groups * left_size<T>(p.group_out(), p.taps()), 64 / sizeof(T));
+}
+
 template <class T>
 void plan_forward(const Conv2d& p, Plan& plan, bool in_place) {
   const Index m = p.group_out(), taps = p.taps(), images = p.groups * p.batch;
@@ -71,7 +77,7 @@ void plan_forward(const Conv2d& p, Plan& plan, bool in_place) {
     }
   }
   plan.left_in_place = p.batch * ceil_div(p.pixels(), plan.nr) <= few_panels;
-  if (!plan.left_in_place) plan.shared = p.groups * left_size<T>(m, taps);
+  if (!plan.left_in_place) plan.shared = shared_weights<T>(p);
   if (in_place) plan.right = right_size<T>(m, plan.pixel_block, taps);
 }
 
@@ -126,9 +132,7 @@ Plan plan_im2col(const Conv2d& p, Operation operation, const char* reason, int t
   if (operation == Operation::grad_input) plan_grad_input<T>(p, plan);
   if (operation == Operation::grad_weight) plan_grad_weight<T>(p, plan);
 
-  if (plan.share_columns) {
-    plan.shared += plan.columns + round_up(plan.columns, 64);
-  }
+  if (plan.share_columns) plan.shared += plan.columns;
   Index each = 0;
   for (Index part : {plan.left, plan.share_columns ? 0 : plan.columns, plan.right}) {
     each += Scratch::bytes<T>(part);
@@ -170,7 +174,7 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   }
   plan.columns = planes(plan.band);
   plan.left_in_place = p.batch * p.h.out * ceil_div(p.w.out, kernel.nr) <= few_panels;
-  plan.shared = (plan.left_in_place ? 0 : p.groups * left_size<T>(m, taps)) +
+  plan.shared = (plan.left_in_place ? 0 : shared_weights<T>(p)) +
                 (plan.share_columns ? plan.columns : 0);
   plan.scratch_bytes = Scratch::bytes<T>(plan.shared) + taps * Index{sizeof(std::ptrdiff_t)} +
                        (plan.share_columns ? 0 : threads * Scratch::bytes<T>(plan.columns));
@@ -208,6 +212,13 @@ bool columns_are_input(const Conv2d& p) {
            a.in == a.out;  // not so for a transposed convolution with output_padding
   };
   return one(p.h) && one(p.w);
+}
+
+void use_packed_weights(Plan& plan, const void* packed) {
+  if (plan.algorithm == Algorithm::direct) return;
+  plan.shared = plan.share_columns ? plan.columns : 0;
+  plan.left_in_place = false;
+  plan.packed_weights = packed;
 }
 
 template <class T>

@@ -24,6 +24,7 @@ struct Plan {
   Index pixel_block = 0, columns_ld = 0;
   // What follows is for both. The matrix product reads its left operand, the weights, in place.
   bool left_in_place = false;
+  const void* packed_weights = nullptr;  // packed before the call, see weights.hpp
   // Forward: all threads share the columns of a block, or the planes of a band, and split
   // output channels; otherwise each thread has its own.
   bool share_columns = false;
@@ -48,6 +49,9 @@ bool columns_are_input(const Conv2d& p);
 // `request` is the user's algorithm= word.
 template <class T>
 Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads);
+
+// Makes a forward plan take weights that were packed before; plain loops go on without.
+void use_packed_weights(Plan& plan, const void* packed);
 
 // Piece i of `count` when [0, size) is cut into pieces of whole multiples of `unit`.
 inline Range piece(Index i, Index count, Index size, Index unit) {

@@ -275,6 +275,20 @@ Conv2d make_conv2d(const Images& x, const Shape& weight, const Geometry& geometr
   return p;
 }
 
+Conv2d make_weights(const Shape& weight, Index groups) {
+  check_weight(weight);
+  check_at_least("groups", groups, 1);
+  check_divides("the output channels", groups, weight[0]);
+  check_size("weight", weight[1], groups, 1, 1);
+  Conv2d p;
+  p.in_channels = weight[1] * groups;
+  p.out_channels = weight[0];
+  p.groups = groups;
+  p.h.kernel = weight[2];
+  p.w.kernel = weight[3];
+  return p;
+}
+
 Conv2d make_conv2d_for_weight(const Images& x, Index out_channels, Pair kernel,
                               const Geometry& geometry) {
   check_geometry(geometry);

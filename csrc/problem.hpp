@@ -166,6 +166,9 @@ void check_shape(const char* name, const Shape& actual, const Shape& expected);
 
 Conv2d make_conv2d(const Images& x, const Shape& weight, const Geometry& geometry);
 
+// The weights alone, of any image: channels, groups and kernel of a convolution.
+Conv2d make_weights(const Shape& weight, Index groups);
+
 // The convolution whose weight gradient takes these images.
 Conv2d make_conv2d_for_weight(const Images& x, Index out_channels, Pair kernel,
                               const Geometry& geometry);

@@ -27,6 +27,7 @@ LAYERS = [
     "direct",
     "implicit_gemm",
     "pool2d",
+    "weights",
     "plan",
     "gemm",
     "pack",
@@ -106,7 +107,7 @@ def test_every_instruction_set_file_is_built() -> None:
 
 def test_the_stub_lists_the_functions_of_the_compiled_module() -> None:
     stub = ast.parse((ROOT / "python" / "convpool" / "_core.pyi").read_text())
-    stubbed = {node.name for node in stub.body if isinstance(node, ast.FunctionDef)}
+    stubbed = {node.name for node in stub.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     compiled = {name for name in dir(_core) if not name.startswith("_")}
     assert stubbed == compiled
 

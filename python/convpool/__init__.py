@@ -10,7 +10,7 @@ specification in float64),
 `convpool.ndimage` (SciPy's filters for two-dimensional arrays).
 """
 
-from convpool import adaptive, columns, conv, pool, pool_grad
+from convpool import adaptive, columns, conv, pool, pool_grad, prepared
 from convpool._core import __version__
 from convpool.adaptive import *
 from convpool.columns import *
@@ -19,6 +19,7 @@ from convpool.conv import *
 from convpool.learning import DivergenceError, LearnedKernel, learn_kernel
 from convpool.pool import *
 from convpool.pool_grad import *
+from convpool.prepared import *
 
 __all__ = [
     "DivergenceError",
@@ -35,3 +36,4 @@ __all__ += columns.__all__
 __all__ += conv.__all__
 __all__ += pool.__all__
 __all__ += pool_grad.__all__
+__all__ += prepared.__all__
