@@ -8,8 +8,13 @@ namespace {
 [[noreturn]] void fail_type(const std::string& message) { throw py::type_error(message); }
 
 bool is_sequence(py::handle object) {
-  return PySequence_Check(object.ptr()) && !PyUnicode_Check(object.ptr()) &&
-         !PyBytes_Check(object.ptr());
+  if (!PySequence_Check(object.ptr()) || PyUnicode_Check(object.ptr()) ||
+      PyBytes_Check(object.ptr())) {
+    return false;
+  }
+  const bool sized = PySequence_Size(object.ptr()) >= 0;  // not so for an array without axes
+  if (!sized) PyErr_Clear();
+  return sized;
 }
 
 std::vector<py::object> items(py::handle object) {

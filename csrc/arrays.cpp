@@ -4,6 +4,11 @@
 #include <cmath>
 
 namespace convpool {
+
+bool is_whole(const py::dtype& dtype) {
+  return dtype.kind() == 'b' || dtype.kind() == 'i' || dtype.kind() == 'u';
+}
+
 namespace {
 
 [[noreturn]] void fail_type(const std::string& message) { throw py::type_error(message); }
@@ -15,10 +20,6 @@ std::string text(const py::dtype& dtype) {
 bool is_half(const py::dtype& dtype) {
   if (dtype.kind() == 'f') return dtype.itemsize() == 2;
   return dtype.kind() == 'V' && text(dtype) == "bfloat16";
-}
-
-bool is_whole(const py::dtype& dtype) {
-  return dtype.kind() == 'b' || dtype.kind() == 'i' || dtype.kind() == 'u';
 }
 
 void check_numeric(const std::string& name, const py::dtype& dtype) {
@@ -117,9 +118,10 @@ bool overlap(const py::array& a, const py::array& b) {
 
 using namespace py::literals;
 
+// Overflow and the like are silent where no conversion is needed, so they are in conversions.
 class Silence {
  public:
-  Silence() : state_(numpy().attr("errstate")("over"_a = "ignore", "invalid"_a = "ignore")) {
+  Silence() : state_(numpy().attr("errstate")("all"_a = "ignore")) {
     state_.attr("__enter__")();
   }
   ~Silence() {
@@ -147,6 +149,12 @@ py::dtype dtype_of(Type type) {
     case Type::uint64: break;
   }
   return py::dtype::of<std::uint64_t>();
+}
+
+bool is_main_thread() {
+  static const unsigned long main_thread = py::cast<unsigned long>(
+      py::module_::import("threading").attr("main_thread")().attr("ident"));
+  return PyThread_get_thread_ident() == main_thread;
 }
 
 Operand::Operand(const char* name, py::handle object) : name_(name) {
@@ -185,6 +193,7 @@ py::array Operand::strided(Type type, Layout layout) const {
 }
 
 py::array Operand::as_complex(const py::dtype& dtype, Layout layout) const {
+  const Silence silence;
   return channels_first(layout).attr("astype")(dtype, "copy"_a = false);
 }
 
@@ -204,6 +213,7 @@ py::array Operand::prepared_indices(Layout layout) const {
 
 py::array Operand::converted(const py::dtype& dtype, const py::array& view) const {
   if (is_ready(view, dtype, contiguous | aligned)) return view;
+  const Silence silence;
   PyObject* made = Api::get().PyArray_FromAny_(
       view.ptr(), py::dtype(dtype).release().ptr(), 0, 0,
       contiguous | aligned | Api::NPY_ARRAY_FORCECAST_, nullptr);
@@ -256,11 +266,22 @@ Numbers numbers_for(std::initializer_list<const Operand*> operands, py::handle d
   return numbers;
 }
 
+std::pair<double, double> whole_range(const Numbers& numbers) {
+  const double exact = std::ldexp(1, 53);
+  if (numbers.is_integer) return {-exact, exact};
+  const char kind = numbers.result.kind();
+  if (kind == 'b') return {0, 1};
+  const int bits = 8 * static_cast<int>(numbers.result.itemsize());
+  if (kind == 'u') return {0, std::min(exact, std::ldexp(1, bits) - 1)};
+  const double most = std::min(exact, std::ldexp(1, bits - 1) - 1);
+  return {-most - 1, most};
+}
+
 void choose_compute_type(Numbers& numbers, double terms, double bound) {
   constexpr double many = 1 << 14;
   if (numbers.is_integer) {
     numbers.compute = bound <= std::ldexp(1, 24)   ? Type::float32
-                      : bound <= std::ldexp(1, 53) ? Type::float64
+                      : bound < std::ldexp(1, 53) ? Type::float64
                                                    : Type::int64;
   } else if (numbers.compute == Type::float32 && terms > many) {
     numbers.compute = Type::float64;
@@ -292,7 +313,6 @@ Result::Result(const Shape& shape, Layout layout, const Numbers& numbers, py::ha
 
 py::object Result::finish() {
   if (written_.is(target_)) return returned_;
-  // Overflow to infinity is silent where no conversion is needed, so it is here.
   const Silence silence;
   // Exact whole numbers in a floating type narrow modulo their range only by way of int64.
   const bool narrows = written_.dtype().kind() == 'f' && is_whole(target_.dtype());

@@ -5,6 +5,7 @@
 #include <pybind11/numpy.h>
 
 #include <initializer_list>
+#include <utility>
 
 #include "arguments.hpp"
 #include "threads.hpp"
@@ -18,6 +19,8 @@ enum class Type {
 };
 
 py::dtype dtype_of(Type type);
+
+bool is_main_thread();
 
 // How integers and complex numbers are taken.
 enum class Rule {
@@ -34,6 +37,12 @@ struct Numbers {
   bool is_complex = false;
   bool is_integer = false;  // of a sum
 };
+
+bool is_whole(const py::dtype& dtype);
+
+// Whole numbers that a padding value may be: what a double holds exactly, as long as sums are
+// modulo 2^64; what fits an element where nothing is summed.
+std::pair<double, double> whole_range(const Numbers& numbers);
 
 // An array argument as the user gave it. `forcecast` conversions of pybind11 would take strings,
 // complex and masked arrays, so nothing is converted here and every type is checked by name.
@@ -101,25 +110,32 @@ const T* data(const py::array& array) {
   return static_cast<const T*>(array.data());
 }
 
+// The stride of an axis of size 1 may be anything, even in an array that NumPy calls contiguous.
 template <class T>
 View<T> view(const py::array& images) {
   const Index n = images.ndim() - 3;
   const auto stride = [&](Index axis) {
-    return axis < 0 ? 0 : images.strides(axis) / static_cast<Index>(sizeof(T));
+    if (axis < 0 || images.shape(axis) == 1) return Index{1};
+    return images.strides(axis) / static_cast<Index>(sizeof(T));
   };
   return {data<T>(images), stride(n - 1), stride(n), stride(n + 1), stride(n + 2)};
 }
 
-// Releases the GIL, and lets a long computation end with the exception of a signal's handler.
+// Releases the GIL, and lets a long computation end with the exception of a signal's handler. Python
+// runs those on its main thread only; others do not ask, since to take the GIL while the interpreter
+// shuts down would end their thread in the middle of a task.
 class WithoutGil {
  public:
-  WithoutGil() { set_interrupt_check(check_signals); }
+  WithoutGil() : check_(is_main_thread() ? check_signals : nullptr) {
+    set_interrupt_check(check_);
+  }
 
  private:
   static void check_signals() {
     py::gil_scoped_acquire with_gil;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   }
+  InterruptCheck check_;  // asked for while the GIL is held
   py::gil_scoped_release release_;
 };
 

@@ -1,6 +1,8 @@
 // What the binding files share.
 #pragma once
 
+#include <cmath>
+
 #include "arrays.hpp"
 #include "threads.hpp"
 
@@ -16,6 +18,9 @@ inline int to_threads(Object threads) {
   return threads.is_none() ? num_threads() : parse_threads("threads", to_index("threads", threads));
 }
 
+// Below this many cells, waking a thread takes longer than it saves.
+inline int worthwhile_threads(double cells, int threads) { return cells < 1e5 ? 1 : threads; }
+
 // Rounded as numpy.pad would, which fills an array of the type. Checked only, if complex.
 inline double to_pad_value(const Numbers& numbers, Object object) {
   if (numbers.is_complex) {
@@ -27,8 +32,12 @@ inline double to_pad_value(const Numbers& numbers, Object object) {
     return 0;
   }
   const double value = to_number("pad_value", object);
-  if (numbers.is_integer && value != static_cast<double>(static_cast<Index>(value))) {
-    throw py::value_error("pad_value must be a whole number for integers, got " + shown(object));
+  if (is_whole(numbers.result)) {
+    const auto [least, most] = whole_range(numbers);
+    if (!(value >= least && value <= most) || value != std::floor(value)) {
+      throw py::value_error("pad_value must be a whole number that fits the type, got " +
+                            shown(object));
+    }
   }
   return numbers.compute == Type::float32 ? static_cast<float>(value) : value;
 }

@@ -43,7 +43,7 @@ Shape result_shape(const Images& images, const Conv2d& p) {
   return with_channels(images, p.out_channels, p.h.out, p.w.out).shape();
 }
 
-// An optional vector of one number a channel; an empty array stands for none.
+// An optional vector of one number a channel.
 struct Bias {
   Bias(Object object) {
     if (!object.is_none()) operand.emplace("bias", object);
@@ -196,10 +196,11 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   const Conv2d p =
       make_conv2d(images, weight.shape(), to_geometry(stride, padding, dilation, groups, pad_mode));
   check_shape("dy", dy.shape(), result_shape(images, p));
-  // A cell that padding shows again and again can meet every output of its plane.
-  const double terms = static_cast<double>(p.group_out()) * p.window() *
-                       (p.h.pad_mode == PadMode::constant ? 1 : p.pixels());
-  choose_compute_type(numbers, terms, bound_of(numbers, terms, dy, weight));
+  const double terms = static_cast<double>(p.group_out()) * p.window();
+  // A cell that padding shows again and again may meet every output of its plane.
+  const double most_terms =
+      p.h.pad_mode == PadMode::constant ? terms : terms * static_cast<double>(p.pixels());
+  choose_compute_type(numbers, terms, bound_of(numbers, most_terms, dy, weight));
   const Plan plan = plan_for(numbers, p, Operation::grad_input, algorithm, n_threads);
   if (numbers.is_complex) {
     Result dx(images.shape(), layout, numbers, out);
@@ -271,14 +272,20 @@ py::object conv2d_grad_bias(Object dy_object, Object layout_word, Object dtype, 
   }
 
   const Type type = numbers.compute;
+  const double cells = static_cast<double>(dy.array().size());
   const py::array dys = dy.prepared(type, layout);
   Result db({images.channels}, Layout::nchw, numbers, out, {&dys});
   run(type, [&](auto zero) {
     using T = decltype(zero);
-    convpool::conv2d_grad_bias(n_threads, images.batch, images.channels, images.height * images.width,
-                               data<T>(dys), db.data<T>());
+    convpool::conv2d_grad_bias(worthwhile_threads(cells, n_threads), images.batch,
+                               images.channels, images.height * images.width, data<T>(dys),
+                               db.data<T>());
   });
   return db.finish();
+}
+
+double cells_of(const Conv2d& p) {
+  return static_cast<double>(p.batch) * p.taps() * p.pixels();
 }
 
 Shape columns_shape(const Images& images, const Conv2d& p) {
@@ -310,7 +317,7 @@ py::object im2col(Object x_object, Object kernel_size, Object stride, Object pad
   Result cols(columns_shape(images, p), Layout::nchw, numbers, out, {&xs});
   run_any(type, [&](auto zero) {
     using T = decltype(zero);
-    convpool::im2col(p, n_threads, view<T>(xs), cols.data<T>());
+    convpool::im2col(p, worthwhile_threads(cells_of(p), n_threads), view<T>(xs), cols.data<T>());
   });
   return cols.finish();
 }
@@ -339,7 +346,7 @@ py::object col2im(Object cols_object, Object input_shape, Object kernel_size, Ob
   Result x(images.shape(), layout, numbers, out, {&prepared});
   run(type, [&](auto zero) {
     using T = decltype(zero);
-    convpool::col2im(p, n_threads, data<T>(prepared), x.data<T>());
+    convpool::col2im(p, worthwhile_threads(cells_of(p), n_threads), data<T>(prepared), x.data<T>());
   });
   return x.finish();
 }
@@ -356,13 +363,17 @@ py::tuple conv2d_output_shape(Object x_shape, Object weight_shape, Object stride
 py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Object padding,
                          Object dilation, Object groups, Object layout_word, Object dtype,
                          Object precision, Object algorithm, Object threads) {
-  const Numbers numbers = numbers_for({}, dtype, Rule::sum);
+  Numbers numbers = numbers_for({}, dtype, Rule::sum);
   check_precision(to_word("precision", precision));
   const int n_threads = to_threads(threads);
   const Images images =
       parse_images("x_shape", to_shape("x_shape", x_shape), to_layout(layout_word));
   const Geometry geometry = to_geometry(stride, padding, dilation, groups, py::str("constant"));
   const Conv2d p = make_conv2d(images, to_shape("weight_shape", weight_shape), geometry);
+  // Without values, whole numbers are taken to fill their type.
+  const double terms = static_cast<double>(p.taps());
+  choose_compute_type(numbers, terms,
+                      terms * std::ldexp(1, 16 * static_cast<int>(numbers.result.itemsize())));
   const Plan plan = plan_for(numbers, p, Operation::forward, algorithm, n_threads);
   const double flops = 2.0 * static_cast<double>(p.batch) * p.image_multiply_adds();
   return py::make_tuple(plan.name(), plan.instruction_set, py::make_tuple(plan.mr, plan.nr),

@@ -35,12 +35,11 @@ Shape result_shape(const Images& images, const Pool2d& p) {
   return with_channels(images, images.channels, p.h.out, p.w.out).shape();
 }
 
-// Below this many cells of windows, waking a thread takes longer than it saves.
 int pool_threads(const Pool2d& p, int threads) {
   const double cells = static_cast<double>(p.planes()) *
                        std::max(static_cast<double>(p.h.in) * p.w.in,
                                 static_cast<double>(p.h.out) * p.w.out);
-  return cells < 1e5 ? 1 : threads;
+  return worthwhile_threads(cells, threads);
 }
 
 // Maximum and minimum, of sliding and of adaptive windows.

@@ -1,5 +1,5 @@
-// Matrix product over packed panels: the five loops around the micro-kernel. Knows matrices,
-// nothing of images.
+// Matrix product: the five loops around the micro-kernel, over operands that are packed or read in
+// place. Knows matrices, nothing of images.
 #pragma once
 
 #include "dispatch.hpp"

@@ -1,5 +1,7 @@
 #include "plan.hpp"
 
+#include <new>
+
 #include "gemm.hpp"
 #include "numeric.hpp"
 #include "scratch.hpp"
@@ -89,8 +91,11 @@ void plan_grad_input(const Conv2d& p, Plan& plan) {
     plan.channel_pieces = std::clamp<Index>(wanted, 1, std::max<Index>(p.group_in(), 1));
   }
   const Index rows = ceil_div(p.group_in(), plan.channel_pieces) * p.window();
+  // Pieces of one row have a kernel of their own, with wider panels.
+  const Index fewest_rows = std::max<Index>(p.group_in() / plan.channel_pieces, 1) * p.window();
   plan.left = left_size<T>(rows, p.group_out());
-  plan.right = right_size<T>(rows, plan.pixel_block, p.group_out());
+  plan.right = std::max(right_size<T>(rows, plan.pixel_block, p.group_out()),
+                        right_size<T>(fewest_rows, plan.pixel_block, p.group_out()));
   if (plan.columns) plan.columns = rows * plan.columns_ld;
 }
 
@@ -119,8 +124,9 @@ Plan plan_im2col(const Conv2d& p, Operation operation, const char* reason, int t
   const bool by_block = operation == Operation::grad_weight;
   const Index height = std::max({Index{1}, in_place ? 0 : taps, by_block ? channels : 0});
   const Index fitting = columns_bytes / (height * Index{sizeof(T)});
-  plan.pixel_block =
-      std::min(std::max(fitting / kernel.nr, Index{1}) * kernel.nr, p.pixels());
+  // The blocks of gradients order their sums, so that they must not depend on the tile either.
+  const Index unit = operation == Operation::forward ? kernel.nr : 128;
+  plan.pixel_block = std::min(std::max(fitting / unit, Index{1}) * unit, p.pixels());
   if (in_place && !by_block) plan.pixel_block = p.pixels();
   plan.columns = in_place ? 0 : taps;  // rows; times columns_ld below
 
@@ -137,7 +143,8 @@ Plan plan_im2col(const Conv2d& p, Operation operation, const char* reason, int t
   for (Index part : {plan.left, plan.share_columns ? 0 : plan.columns, plan.right}) {
     each += Scratch::bytes<T>(part);
   }
-  plan.scratch_bytes = Scratch::bytes<T>(plan.shared) + threads * each;
+  plan.scratch_bytes = Scratch::bytes<T>(plan.shared) + threads * each +
+                       (in_place ? 0 : taps * Index{sizeof(std::ptrdiff_t)});
   return plan;
 }
 
@@ -159,6 +166,11 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
     return p.group_in() * plane_layout(p, band, kernel.lanes).plane();
   };
   const auto bands = [&] { return ceil_div(p.h.out, plan.band); };
+
+  // A dilation may spread a few taps over more cells than any memory has.
+  const PlaneLayout whole = plane_layout(p, std::max<Index>(p.h.out, 1), kernel.lanes);
+  const double cells = static_cast<double>(whole.rows) * static_cast<double>(whole.row);
+  if (cells * static_cast<double>(p.group_in()) > 1e15) throw std::bad_alloc();
 
   // Rows that a band adds to what every band needs for its height of windows.
   const Index row = std::max<Index>(planes(2) - planes(1), 1) * Index{sizeof(T)};
@@ -186,6 +198,9 @@ template <class T>
 Plan plan_transposed(const Conv2d& p, const char* reason, int threads) {
   Plan plan = plan_implicit_gemm<T>(transposed(p), reason, threads);
   plan.scratch_bytes += p.out_channels * p.taps() * Index{sizeof(T)};
+  // Weights that are not finite go by way of columns.
+  const Plan other = plan_im2col<T>(p, Operation::grad_input, reason, threads);
+  plan.scratch_bytes = std::max(plan.scratch_bytes, other.scratch_bytes);
   return plan;
 }
 
@@ -199,7 +214,8 @@ bool suits_implicit_gemm(const Conv2d& p) {
   const double width = static_cast<double>(p.w.out);
   const double computed = static_cast<double>(round_up(p.w.out, lanes)) *
                           (m > 1 && p.w.out <= lanes ? 4.0 / 3 : 1);
-  const double planes = static_cast<double>(plane_layout(p, p.h.out, 0).plane());
+  const PlaneLayout layout = plane_layout(p, p.h.out, 0);
+  const double planes = static_cast<double>(layout.rows) * static_cast<double>(layout.row);
   const double columns = static_cast<double>(p.window()) * p.pixels();
   return computed / width < 1 + 10.0 / m && planes < columns;
 }
@@ -236,7 +252,7 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
     if (operation == Operation::forward && suits_implicit_gemm<T>(p)) {
       return plan_implicit_gemm<T>(p, "rows fill vectors", threads);
     }
-    return plan_im2col<T>(p, operation, "1x1, narrow, or a gradient", threads);
+    return plan_im2col<T>(p, operation, "1x1, narrow, widely dilated, or a gradient", threads);
   }
   if (request == "implicit_gemm") {
     if (operation == Operation::forward) return plan_implicit_gemm<T>(p, "requested", threads);

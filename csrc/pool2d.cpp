@@ -47,9 +47,11 @@ double divisor_of(const Pool2d& p, const Window& row, const Window& column) {
 }
 
 // Sum of the constant padding in a window. Zero cells of an infinite value are nothing, not NaN.
-double padding_sum(const Pool2d& p, const Window& row, const Window& column) {
+template <class Value>
+Value padding_sum(const Pool2d& p, const Window& row, const Window& column) {
   const Index padding = row.counted * column.counted - row.taps.size() * column.taps.size();
-  return padding == 0 || p.pad_value == 0 ? 0 : p.pad_value * static_cast<double>(padding);
+  if (padding == 0 || p.pad_value == 0) return 0;
+  return element_of<Value>(p.pad_value) * static_cast<Value>(padding);
 }
 
 // A reduction says where it starts, how a cell joins a column's value, how columns join, and what
@@ -82,14 +84,14 @@ struct Sum {
   Value cell(Value value, T x) const { return value + static_cast<Value>(x); }
   Value column(Value value, Value other) const { return value + other; }
   T result(Value value, const Window& row, const Window& column) const {
-    return static_cast<T>(value + element_of<Value>(padding_sum(p, row, column)));
+    return static_cast<T>(value + padding_sum<Value>(p, row, column));
   }
 };
 
 template <class T>
 struct Mean : Sum<T> {
   T result(double value, const Window& row, const Window& column) const {
-    const double sum = value + padding_sum(this->p, row, column);
+    const double sum = value + padding_sum<double>(this->p, row, column);
     return static_cast<T>(sum / divisor_of(this->p, row, column));
   }
 };
@@ -145,6 +147,7 @@ void for_each_column(const Pool2d& p, const std::vector<Window>& columns, Join j
 // columns. Both run along rows of memory.
 template <class T, class Reduction>
 void reduce(const Pool2d& p, int threads, const View<T>& x, const Reduction& reduction, T* y) {
+  if (p.planes() == 0) return;
   using Value = typename Reduction::Value;
   const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
   parallel_for(threads, p.planes() * p.h.out, [&](Index task) {
@@ -193,6 +196,7 @@ void scatter(Index planes, Index windows, Index plane_size, const T* y, const In
 
 template <class T, Extremum extremum>
 void extremum_with_indices(const Pool2d& p, int threads, const View<T>& x, T* y, Index* indices) {
+  if (p.planes() == 0) return;
   using Rule = ExtremumOf<T, extremum>;
   const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
   parallel_for(threads, p.planes() * p.h.out, [&](Index task) {
@@ -266,6 +270,7 @@ void avg_pool2d(const Pool2d& p, int threads, const View<T>& x, T* y) {
 // dx[cell] = sum over the windows that show it of dy[window] / cells that count
 template <class T>
 void avg_pool2d_grad(const Pool2d& p, int threads, const T* dy, T* dx) {
+  if (p.planes() == 0) return;
   const Index plane_size = p.h.in * p.w.in;
   const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
   parallel_for(threads, p.planes(), [&](Index plane) {

@@ -96,11 +96,12 @@ Axis make_axis(int a, Index in, Index kernel, Index stride, Index dilation,
   if (padding.rule == Padding::Rule::full) axis.pad_before = axis.pad_after = span - 1;
 
   const Index padded = axis.pad_before + in + axis.pad_after;
-  // ONNX and PyTorch: ceil_mode adds a last window if it starts before the end of the input.
+  // ONNX and PyTorch: ceil_mode adds a last window that overhangs by less than a stride, if it
+  // starts before the end of the input.
   const Index end = axis.pad_before + in + std::min<Index>(axis.pad_after, 0);
   const Index whole = padded < span ? 0 : (padded - span) / stride + 1;
-  const Index reach = whole == 0 ? 0 : (whole - 1) * stride + span;
-  const bool overhang = ceil_mode && reach < padded && whole * stride < end;
+  const Index missing = whole * stride + span - padded;
+  const bool overhang = ceil_mode && missing < stride && whole * stride < end;
   axis.out = whole + overhang;
   check_extensible(name, axis);
   if (axis.out == 0) {
@@ -138,6 +139,8 @@ void check_weight(const Shape& weight) {
     fail("weight must be 4-D, (C_out, C_in / groups, kh, kw), got " + str(weight.size()) +
          "-D with shape " + to_string(weight));
   }
+  check_at_least("output channels of weight", weight[0], 0);
+  check_at_least("input channels of weight", weight[1], 0);
   check_at_least("kernel", Pair{weight[2], weight[3]}, 1);
   check_size("weight or kernel_size", weight[0], weight[1], weight[2], weight[3]);
 }

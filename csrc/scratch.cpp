@@ -19,14 +19,20 @@ class Arena {
  public:
   ~Arena() { release(); }
 
+  static char* allocate(std::size_t bytes) {
+    char* data = static_cast<char*>(::operator new(bytes, std::align_val_t{page}));
+#ifdef __linux__
+    if (bytes >= page) madvise(data, bytes, MADV_HUGEPAGE);
+#endif
+    return data;
+  }
+  static void free(char* data) { ::operator delete(data, std::align_val_t{page}); }
+
   char* reserve(std::size_t bytes) {
     if (bytes > size_) {
       release();
-      data_ = static_cast<char*>(::operator new(bytes, std::align_val_t{page}));
+      data_ = allocate(bytes);
       size_ = bytes;
-#ifdef __linux__
-      if (bytes >= page) madvise(data_, bytes, MADV_HUGEPAGE);
-#endif
     }
     return data_;
   }
@@ -37,7 +43,7 @@ class Arena {
 
  private:
   void release() {
-    ::operator delete(data_, std::align_val_t{page});
+    free(data_);
     data_ = nullptr;
     size_ = 0;
   }
@@ -46,18 +52,23 @@ class Arena {
   std::size_t size_ = 0;
 };
 
-thread_local Arena arenas[2];
+constexpr int kept_levels = 2;
+thread_local Arena arenas[kept_levels];
 thread_local int alive = 0;
 
 }  // namespace
 
-Scratch::Scratch(Index bytes) {
-  assert(alive < 2);
-  next_ = arenas[alive].reserve(static_cast<std::size_t>(bytes));
-  end_ = next_ + bytes;
+Scratch::Scratch(Index bytes) : level_(alive) {
+  const std::size_t size = static_cast<std::size_t>(bytes);
+  begin_ = level_ < kept_levels ? arenas[level_].reserve(size) : Arena::allocate(size);
+  next_ = begin_;
+  end_ = begin_ + bytes;
   ++alive;
 }
 
-Scratch::~Scratch() { arenas[--alive].give_back(); }
+Scratch::~Scratch() {
+  --alive;
+  level_ < kept_levels ? arenas[level_].give_back() : Arena::free(begin_);
+}
 
 }  // namespace convpool

@@ -17,8 +17,9 @@ class Scratch {
     return (count * Index{sizeof(T)} + line - 1) / line * line;
   }
 
-  // Throws std::bad_alloc. Two may live at a time in a thread: what a call shares among its threads,
-  // and what each of them has for a task.
+  // Throws std::bad_alloc. A thread keeps memory for two that live at a time: what a call shares
+  // among its threads, and what each of them has for a task. The handler of a signal that interrupts
+  // a call may need more, which is freed at once.
   explicit Scratch(Index bytes);
   ~Scratch();
   Scratch(const Scratch&) = delete;
@@ -35,6 +36,8 @@ class Scratch {
 
  private:
   static constexpr Index line = 64;
+  int level_;
+  char* begin_;
   char* next_;
   [[maybe_unused]] char* end_;  // asserted
 };

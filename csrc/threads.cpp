@@ -33,6 +33,7 @@ constexpr auto interrupt_period = std::chrono::milliseconds(50);
 constexpr int most_threads = 256;
 
 thread_local bool in_task = false;
+thread_local bool forking = false;  // this thread holds the pool still around fork()
 thread_local int scoped_threads = 0;
 thread_local InterruptCheck interrupt_check = nullptr;
 std::atomic<int> process_threads{0};
@@ -102,11 +103,11 @@ class Pool {
   // warns of forking with threads alive; while a job runs they are left, and the child forgets
   // them together with their locks.
   void before_fork() {
-    forking_ = dispatch_.try_lock();
-    if (forking_) retire_workers();
+    forking = dispatch_.try_lock();
+    if (forking) retire_workers();
   }
   void after_fork_in_parent() {
-    if (forking_) dispatch_.unlock();
+    if (forking) dispatch_.unlock();
   }
 
  private:
@@ -194,7 +195,6 @@ class Pool {
   }
 
   std::mutex dispatch_;
-  bool forking_ = false;
   std::vector<std::thread> workers_;
   Job job_;
   std::atomic<std::uint64_t> ticket_{closed};

@@ -238,3 +238,18 @@ def test_results_are_fresh_contiguous_and_writeable() -> None:
         assert result.flags.writeable
         assert result.flags.owndata
         assert result is not call(name)
+
+
+# Strides that NumPy does not look at
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "im2col"])
+def test_columns_of_one_cell_with_any_stride(algorithm: Any) -> None:
+    x = np.arange(100.0).reshape(1, 2, 50)[..., np.newaxis]
+    assert x.strides[-1] == 0
+    w = np.arange(8.0).reshape(4, 2, 1, 1)
+    dy = np.ones((1, 4, 50, 1))
+    y = convpool.conv2d(x, w, algorithm=algorithm)
+    assert_array_equal(y, convpool.conv2d(x.copy(), w, algorithm="direct"))
+    dw = convpool.conv2d_grad_weight(dy, x, 1, algorithm=algorithm)
+    assert_array_equal(dw, convpool.conv2d_grad_weight(dy, x.copy(), 1, algorithm="direct"))

@@ -314,3 +314,13 @@ def test_auto_takes_plain_loops_only_for_small_problems() -> None:
     assert convpool.explain_conv2d((1, 64, 56, 56), (64, 64, 3, 3)).algorithm == "implicit_gemm"
     assert convpool.explain_conv2d((1, 64, 7, 7), (64, 64, 3, 3)).algorithm == "im2col"
     assert convpool.explain_conv2d((1, 64, 56, 56), (64, 64, 1, 1)).algorithm == "im2col"
+
+
+def test_taps_that_are_further_apart_than_memory_is_long() -> None:
+    far = 2**32 - 8
+    x, w = np.ones((1, 1, 8, 8), np.float32), np.ones((4, 1, 2, 2), np.float32)
+    kwargs: Any = {"dilation": (far, far - 8), "padding": (far // 2, (far - 8) // 2)}
+    assert convpool.explain_conv2d(x.shape, w.shape, **kwargs).algorithm == "im2col"
+    assert_array_equal(convpool.conv2d(x, w, **kwargs), np.zeros((1, 4, 8, 8)))
+    with pytest.raises(MemoryError):
+        convpool.conv2d(x, w, **kwargs, algorithm="implicit_gemm")

@@ -428,3 +428,22 @@ def test_complex_numbers_have_no_maximum(name: str) -> None:
     args: Any = () if name.startswith("global") else (2,)
     with pytest.raises(TypeError, match="complex"):
         getattr(convpool, name)(np.ones((1, 4, 4), np.complex64), *args)
+
+
+def test_whole_numbers_where_doubles_end() -> None:
+    for number in (2**53 - 1, 2**53, 2**53 + 1):
+        x, one = np.array([[[number]]]), np.ones((1, 1, 1, 1), int)
+        assert convpool.conv2d(x, one).item() == number
+        assert convpool.conv2d(x, one, [1]).item() == number + 1
+        assert convpool.conv2d_transpose(x, one).item() == number
+
+
+def test_padding_values_of_whole_numbers() -> None:
+    x = np.ones((1, 1, 1), np.int8)
+    assert convpool.im2col(x, 1, padding=(0, 1), pad_value=-128).tolist() == [[-128, 1, -128]]
+    for value in (0.5, 300, -129, np.nan, np.inf):
+        with pytest.raises(ValueError, match="pad_value"):
+            convpool.im2col(x, 1, padding=1, pad_value=value)
+    for value in (0.5, 2**53 + 2, np.nan, np.inf, 1e300):
+        with pytest.raises(ValueError, match="pad_value"):
+            convpool.conv2d(x, np.ones((1, 1, 1, 1), int), padding=1, pad_value=value)

@@ -184,3 +184,33 @@ def test_signals_still_reach_python_handlers() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert seen == [signal.SIGALRM]
+
+
+def test_pieces_of_one_channel() -> None:
+    # One row has a kernel of its own, with wider panels than the other piece's.
+    dy, w = normal((1, 2600, 6, 8)), normal((2600, 5, 1, 1), seed=1)
+    expected = convpool.conv2d_grad_input(dy, w, (1, 5, 6, 8), algorithm="im2col", threads=1)
+    for threads in (2, 3, 5):
+        dx = convpool.conv2d_grad_input(dy, w, (1, 5, 6, 8), algorithm="im2col", threads=threads)
+        assert_array_equal(dx, expected)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="no SIGALRM here")
+def test_a_signal_handler_may_compute() -> None:
+    small = normal((1, 8, 30, 30))
+    expected = convpool.conv2d(small, W[:8, :8], threads=1)
+    x, w = normal((4, 32, 96, 96)), normal((32, 32, 3, 3), seed=1)
+    seen: list[bool] = []
+
+    def handler(number: int, frame: object) -> None:
+        seen.append(np.array_equal(convpool.conv2d(small, W[:8, :8]), expected))
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+        while len(seen) < 10:
+            convpool.conv2d(x, w, threads=2)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert all(seen)
