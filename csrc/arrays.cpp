@@ -22,10 +22,12 @@ bool is_half(const py::dtype& dtype) {
   return dtype.kind() == 'V' && text(dtype) == "bfloat16";
 }
 
-void check_numeric(const std::string& name, const py::dtype& dtype) {
+void check_numeric(const char* argument, const py::dtype& dtype) {
   const char kind = dtype.kind();
+  if (kind == 'f' && dtype.itemsize() <= 8) return;
+  const std::string name = argument;
   if (is_whole(dtype) || is_half(dtype)) return;
-  if ((kind == 'f' && dtype.itemsize() <= 8) || (kind == 'c' && dtype.itemsize() <= 16)) return;
+  if (kind == 'c' && dtype.itemsize() <= 16) return;
   if (kind == 'f' || kind == 'c') {
     throw Unsupported(name + ": dtype " + text(dtype) +
                       " is not implemented; convert to float64 or complex128");
@@ -54,18 +56,18 @@ Type stored_type(const py::dtype& dtype) {
 }
 
 py::dtype common_dtype(std::initializer_list<const Operand*> operands) {
-  py::list dtypes;
-  bool same = true;
+  const py::dtype first = (*operands.begin())->array().dtype();
+  bool same = first.byteorder() != '>';  // result_type makes others native
   for (const Operand* operand : operands) {
     if (!operand) continue;
     const py::dtype dtype = operand->array().dtype();
     check_numeric(operand->name(), dtype);
-    dtypes.append(dtype);
-    same = same && dtype.is(dtypes[0]);
+    same = same && dtype.is(first);
   }
-  // One type is common_dtype too, but may be byte-swapped; result_type makes it native.
-  if (same && py::cast<py::dtype>(dtypes[0]).byteorder() != '>') {
-    return py::cast<py::dtype>(dtypes[0]);
+  if (same) return first;
+  py::list dtypes;
+  for (const Operand* operand : operands) {
+    if (operand) dtypes.append(operand->array().dtype());
   }
   return py::cast<py::dtype>(numpy().attr("result_type")(*dtypes));
 }

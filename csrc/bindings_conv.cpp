@@ -101,9 +101,9 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
                   Object padding, Object dilation, Object groups, Object pad_mode,
                   Object pad_value, Object layout_word, Object dtype, Object precision,
                   Object algorithm, Object threads, Object out) {
-  const PackedWeight* prepared = py::isinstance<PackedWeight>(weight_object)
-                                     ? weight_object.cast<const PackedWeight*>()
-                                     : nullptr;
+  const bool is_packed =
+      !py::isinstance<py::array>(weight_object) && py::isinstance<PackedWeight>(weight_object);
+  const PackedWeight* prepared = is_packed ? weight_object.cast<const PackedWeight*>() : nullptr;
   const Operand x("x", x_object);
   const Operand weight("weight", prepared ? prepared->array : weight_object);
   Bias bias(bias_object);
