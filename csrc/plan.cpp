@@ -170,10 +170,11 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   // A dilation may spread a few taps over more cells than any memory has.
   const PlaneLayout whole = plane_layout(p, std::max<Index>(p.h.out, 1), kernel.lanes);
   const double cells = static_cast<double>(whole.rows) * static_cast<double>(whole.row);
-  if (cells * static_cast<double>(p.group_in()) > 1e15) throw std::bad_alloc();
+  if (cells * static_cast<double>(std::max<Index>(p.group_in(), 1)) > 1e15) throw std::bad_alloc();
 
   // Rows that a band adds to what every band needs for its height of windows.
-  const Index row = std::max<Index>(planes(2) - planes(1), 1) * Index{sizeof(T)};
+  const Index added = p.h.out > 1 ? planes(2) - planes(1) : 0;
+  const Index row = std::max<Index>(added, 1) * Index{sizeof(T)};
   const Index fixed = planes(1) * Index{sizeof(T)};
   plan.band = std::clamp<Index>(1 + (planes_bytes - fixed) / row, 1, std::max<Index>(p.h.out, 1));
   if (threads > 1) {

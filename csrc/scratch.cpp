@@ -20,7 +20,10 @@ class Arena {
   ~Arena() { release(); }
 
   static char* allocate(std::size_t bytes) {
-    char* data = static_cast<char*>(::operator new(bytes, std::align_val_t{page}));
+    // AddressSanitizer ends the process where a plain new would throw.
+    void* memory = ::operator new(bytes, std::align_val_t{page}, std::nothrow);
+    if (!memory) throw std::bad_alloc();
+    char* data = static_cast<char*>(memory);
 #ifdef __linux__
     if (bytes >= page) madvise(data, bytes, MADV_HUGEPAGE);
 #endif
