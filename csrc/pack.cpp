@@ -1,6 +1,5 @@
 #include "pack.hpp"
 
-#include <cassert>
 #include <cstring>
 
 #include "numeric.hpp"

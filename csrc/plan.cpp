@@ -61,6 +61,13 @@ Index shared_weights(const Conv2d& p) {
   return round_up(p.groups * left_size<T>(p.group_out(), p.taps()), 64 / sizeof(T));
 }
 
+// Too few tasks for the threads: they share each task's columns and split its m output channels.
+void share_if_few(Plan& plan, Index tasks, Index m) {
+  plan.share_columns = tasks < 2 * plan.threads && m >= 2 * plan.mr;
+  if (!plan.share_columns) return;
+  plan.channel_pieces = std::min<Index>(ceil_div(m, plan.mr), 4 * plan.threads);
+}
+
 template <class T>
 void plan_forward(const Conv2d& p, Plan& plan, bool in_place) {
   const Index m = p.group_out(), taps = p.taps(), images = p.groups * p.batch;
@@ -73,10 +80,7 @@ void plan_forward(const Conv2d& p, Plan& plan, bool in_place) {
     while (images * blocks() < 4 * plan.threads && plan.pixel_block > 2 * least_block) {
       plan.pixel_block = round_up(ceil_div(plan.pixel_block, 2), plan.nr);
     }
-    plan.share_columns = images * blocks() < 2 * plan.threads && m >= 2 * plan.mr;
-    if (plan.share_columns) {
-      plan.channel_pieces = std::min<Index>(ceil_div(m, plan.mr), 4 * plan.threads);
-    }
+    share_if_few(plan, images * blocks(), m);
   }
   plan.left_in_place = p.batch * ceil_div(p.pixels(), plan.nr) <= few_panels;
   if (!plan.left_in_place) plan.shared = shared_weights<T>(p);
@@ -119,12 +123,11 @@ Plan plan_im2col(const Conv2d& p, Operation operation, const char* reason, int t
   Plan plan{Algorithm::im2col, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
   const bool in_place = columns_are_input(p);
 
-  // The weight gradient also packs its left operand, dy, a block of pixels at a time. Its blocks
-  // order its sums, so they must not depend on the threads.
+  // The weight gradient also packs its left operand, dy, a block of pixels at a time.
   const bool by_block = operation == Operation::grad_weight;
   const Index height = std::max({Index{1}, in_place ? 0 : taps, by_block ? channels : 0});
   const Index fitting = columns_bytes / (height * Index{sizeof(T)});
-  // The blocks of gradients order their sums, so that they must not depend on the tile either.
+  // The blocks of gradients order their sums, so they depend neither on the tile nor the threads.
   const Index unit = operation == Operation::forward ? kernel.nr : 128;
   plan.pixel_block = std::min(std::max(fitting / unit, Index{1}) * unit, p.pixels());
   if (in_place && !by_block) plan.pixel_block = p.pixels();
@@ -182,8 +185,7 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
     while (images * bands() < 4 * threads && plan.band >= 2 * least) {
       plan.band = ceil_div(plan.band, 2);
     }
-    plan.share_columns = images * bands() < 2 * threads && m >= 2 * plan.mr;
-    if (plan.share_columns) plan.channel_pieces = std::min<Index>(ceil_div(m, plan.mr), 4 * threads);
+    share_if_few(plan, images * bands(), m);
   }
   plan.columns = planes(plan.band);
   plan.left_in_place = p.batch * p.h.out * ceil_div(p.w.out, kernel.nr) <= few_panels;
