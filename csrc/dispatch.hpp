@@ -15,20 +15,26 @@ std::vector<std::string> detected_instruction_sets();
 // std::runtime_error if that one is unknown or this CPU lacks it: never a silent substitute.
 const Kernels& active_kernels();
 
+// The kernels for numbers of a type.
+template <class T>
+const KernelsFor<T>& kernels_of();
+template <>
+inline const KernelsFor<float>& kernels_of() {
+  return active_kernels().f32;
+}
+template <>
+inline const KernelsFor<double>& kernels_of() {
+  return active_kernels().f64;
+}
+template <>
+inline const KernelsFor<std::uint64_t>& kernels_of() {
+  return active_kernels().u64;
+}
+
 // The kernel for a matrix product with m rows.
 template <class T>
-const GemmKernel<T>& gemm_kernel(std::ptrdiff_t m);
-template <>
-inline const GemmKernel<float>& gemm_kernel(std::ptrdiff_t m) {
-  return m == 1 ? active_kernels().f32.row : active_kernels().f32.matrix;
-}
-template <>
-inline const GemmKernel<double>& gemm_kernel(std::ptrdiff_t m) {
-  return m == 1 ? active_kernels().f64.row : active_kernels().f64.matrix;
-}
-template <>
-inline const GemmKernel<std::uint64_t>& gemm_kernel(std::ptrdiff_t m) {
-  return m == 1 ? active_kernels().u64.row : active_kernels().u64.matrix;
+const GemmKernel<T>& gemm_kernel(std::ptrdiff_t m) {
+  return m == 1 ? kernels_of<T>().gemm.row : kernels_of<T>().gemm.matrix;
 }
 
 }  // namespace convpool

@@ -47,11 +47,38 @@ struct GemmKernels {
   GemmKernel<T> matrix, row;
 };
 
+// The cross-correlation of one plane with one kernel, where a matrix product would have a single
+// row:
+//
+//   y[i*y_row + j]  =  (accumulate ? y[i*y_row + j] : 0)
+//       +  sum over r < kh, s < kw of  w[r*kw + s] * x[i*x_step + r*x_row + x_offsets[s] + j]
+//
+// for i < rows, j < columns. Sums run over r, then s. If x_step == x_row output rows share the cells
+// that they load.
+// - All sizes >= 1; y does not overlap w or x; each may have any alignment.
+// - A whole vector is readable where the last column of x is.
+template <class T>
+struct FilterTask {
+  std::ptrdiff_t kh, kw;
+  const T *w, *x;
+  std::ptrdiff_t x_step, x_row;
+  const std::ptrdiff_t* x_offsets;
+  T* y;
+  std::ptrdiff_t y_row, rows, columns;
+  bool accumulate;
+};
+
+template <class T>
+struct KernelsFor {
+  GemmKernels<T> gemm;
+  void (*filter)(const FilterTask<T>&);
+};
+
 struct Kernels {
   const char* name;
-  GemmKernels<float> f32;
-  GemmKernels<double> f64;
-  GemmKernels<std::uint64_t> u64;  // whole numbers modulo 2^64
+  KernelsFor<float> f32;
+  KernelsFor<double> f64;
+  KernelsFor<std::uint64_t> u64;  // whole numbers modulo 2^64
 };
 
 extern const Kernels kernels_base, kernels_avx2, kernels_avx512;

@@ -65,6 +65,12 @@ void copy_bytes(const void* source, std::size_t bytes, void* target) {
   else if (bytes == 1) *to = *from;
 }
 
+template <std::size_t size>
+void copy_short_rows(const char* from, Index from_row, Index rows, std::size_t bytes, char* to,
+                     Index to_row) {
+  for (; rows > 0; --rows, from += from_row, to += to_row) copy_both_ends<size>(from, bytes, to);
+}
+
 // The strides that layers have are worth loops of their own: 2x for a first layer with stride 2.
 template <class T>
 void copy_strided(const T* from, Index stride, Index count, T* to) {
@@ -75,6 +81,19 @@ void copy_strided(const T* from, Index stride, Index count, T* to) {
   } else {
     for (Index i = 0; i < count; ++i) to[i] = from[stride * i];
   }
+}
+
+// Rows of `count` elements, each `step` from the one before.
+template <class T>
+void copy_rows(const T* from, Index step, Index from_row, Index rows, Index count, T* to,
+               Index to_row) {
+  const std::size_t bytes = count * sizeof(T);
+  if (step == 1 && bytes >= 32 && bytes <= 64) {
+    // The rows of small images: the choice of a size would take as long as the copy.
+    return copy_short_rows<32>(reinterpret_cast<const char*>(from), from_row * sizeof(T), rows,
+                               bytes, reinterpret_cast<char*>(to), to_row * sizeof(T));
+  }
+  for (; rows > 0; --rows, from += from_row, to += to_row) copy_strided(from, step, count, to);
 }
 
 }  // namespace
@@ -116,38 +135,41 @@ PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack) {
 
 template <class T>
 void write_planes(const Conv2d& p, const PlaneLayout& layout, const View<T>& x, Range channels,
-                  Range rows, T* planes) {
+                  Range rows, bool padding_is_there, T* planes) {
   const T pad = element_of<T>(p.pad_value);
+  const bool constant = p.w.pad_mode == PadMode::constant;
   const Index stride = p.w.stride, first_row = p.h.cell(rows.begin, 0);
   const Index used = plane_layout(p, rows.size(), 0).rows;
+  const Range inside = intersection({-first_row, p.h.in - first_row}, {0, used});
   for (Index c = channels.begin; c < channels.end; ++c, planes += layout.plane()) {
-    for (Index r = 0; r < used; ++r) {
-      T* to = planes + r * layout.row;
-      const Index ih = shown_cell(p.h, first_row + r);
-      if (ih < 0) {
-        std::fill_n(to, layout.row, pad);
-        continue;
-      }
-      const T* row = x.at(0, c, ih);
-      for (Index phase = 0; phase < stride; ++phase, to += layout.phase) {
-        // Element t shows cell  first + t * stride.
-        const Index first = phase - p.w.pad_before;
-        const Index begin = std::clamp<Index>(ceil_div(-first, stride), 0, layout.phase);
-        const Index end = std::clamp<Index>(ceil_div(p.w.in - first, stride), begin, layout.phase);
-        const auto write_padding = [&](Index from, Index until) {
-          for (Index t = from; t < until; ++t) {
-            to[t] = row[shown_cell(p.w, first + t * stride) * x.w];
+    for (Index phase = 0; phase < stride; ++phase) {
+      // Element t shows cell  first + t * stride;  those from begin to end lie in the image.
+      const Index first = phase - p.w.pad_before;
+      const Index begin = std::clamp<Index>(ceil_div(-first, stride), 0, layout.phase);
+      const Index end = std::clamp<Index>(ceil_div(p.w.in - first, stride), begin, layout.phase);
+      const Index from = (first + begin * stride) * x.w, step = stride * x.w;
+      T* const to = planes + phase * layout.phase;
+      for (Index r = 0; r < used && !(padding_is_there && constant); ++r) {
+        T* const row = to + r * layout.row;
+        const Index ih = shown_cell(p.h, first_row + r);
+        if (ih < 0) {
+          std::fill_n(row, layout.phase, pad);
+          continue;
+        }
+        const T* shown = x.at(0, c, ih);
+        const auto write_padding = [&](Index t, Index until) {
+          for (; t < until; ++t) {
+            row[t] = constant ? pad : shown[shown_cell(p.w, first + t * stride) * x.w];
           }
         };
-        if (p.w.pad_mode == PadMode::constant) {
-          std::fill(to, to + begin, pad);
-          std::fill(to + end, to + layout.phase, pad);
-        } else {
-          write_padding(0, begin);
-          write_padding(end, layout.phase);
+        write_padding(0, begin);
+        write_padding(end, layout.phase);
+        if (r < inside.begin || r >= inside.end) {
+          copy_strided(shown + from, step, end - begin, row + begin);
         }
-        copy_strided(row + (first + begin * stride) * x.w, stride * x.w, end - begin, to + begin);
       }
+      copy_rows(x.at(0, c, first_row + inside.begin) + from, step, x.h, inside.size(), end - begin,
+                to + inside.begin * layout.row + begin, layout.row);
     }
   }
 }
@@ -236,7 +258,8 @@ FOR_EACH_TYPE(INSTANTIATE)
 #undef INSTANTIATE
 
 #define INSTANTIATE(T)                                                                \
-  template void write_planes(const Conv2d&, const PlaneLayout&, const View<T>&, Range, Range, T*); \
+  template void write_planes(const Conv2d&, const PlaneLayout&, const View<T>&, Range, Range, bool, \
+                             T*);                                                     \
   template void add_columns(const Conv2d&, const T*, Index, Range, Range, T*);        \
   template void pack_panels(const Matrix<T>&, Index, Index, Index, T*);
 INSTANTIATE(float)

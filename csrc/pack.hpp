@@ -49,9 +49,10 @@ struct PlaneLayout {
 PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack);
 
 // `planes` is the first plane for the first of these channels, rows the output rows of the band.
+// Constant padding need not be written again where the planes held the same band of another image.
 template <class T>
 void write_planes(const Conv2d& p, const PlaneLayout& layout, const View<T>& x, Range channels,
-                  Range rows, T* planes);
+                  Range rows, bool padding_is_there, T* planes);
 
 // The adjoint of columns, for contiguous images: dx[...] += cols[...], constant padding dropped.
 template <class T>

@@ -19,6 +19,9 @@ constexpr Index few_panels = 16;
 // Below this many multiply-adds, waking a thread takes longer than it saves.
 constexpr double worth_a_thread = 5e5;
 
+// A task of this many multiply-adds takes so long that handing it out does not count.
+constexpr double worth_a_task = 1e5;
+
 // Measured crossovers, float32 and float64 alike. With several output channels a group the matrix
 // product wins from the smallest size on; with one, columns are copied to be read only once. The
 // batch does not count, so that an image's bits do not depend on its company.
@@ -157,7 +160,7 @@ bool is_transposable(const Conv2d& p) {
 }
 
 // Planes of this many bytes stay in a second-level cache beside a block of the weights.
-constexpr Index planes_bytes = Index{1} << 18;
+constexpr Index planes_bytes = Index{1} << 17;
 
 template <class T>
 Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
@@ -165,6 +168,7 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   const GemmKernel<T>& kernel = gemm_kernel<T>(m);
   Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
   plan.lanes = kernel.lanes;
+  plan.filters = m == 1 && taps > 0;
   const auto planes = [&](Index band) {
     return p.group_in() * plane_layout(p, band, kernel.lanes).plane();
   };
@@ -188,7 +192,13 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
     share_if_few(plan, images * bands(), m);
   }
   plan.columns = planes(plan.band);
-  plan.left_in_place = p.batch * p.h.out * ceil_div(p.w.out, kernel.nr) <= few_panels;
+  // Tasks that take less than some microseconds are done several at a time.
+  if (bands() == 1 && !plan.share_columns) {
+    const double work = p.image_multiply_adds() / static_cast<double>(std::max<Index>(p.groups, 1));
+    plan.images_at_once = 1 + static_cast<Index>(worth_a_task / std::max(work, 1.0));
+  }
+  plan.left_in_place =
+      plan.filters || p.batch * p.h.out * ceil_div(p.w.out, kernel.nr) <= few_panels;
   plan.shared = (plan.left_in_place ? 0 : shared_weights<T>(p)) +
                 (plan.share_columns ? plan.columns : 0);
   plan.scratch_bytes = Scratch::bytes<T>(plan.shared) + taps * Index{sizeof(std::ptrdiff_t)} +
@@ -234,7 +244,7 @@ bool columns_are_input(const Conv2d& p) {
 }
 
 void use_packed_weights(Plan& plan, const void* packed) {
-  if (plan.algorithm == Algorithm::direct) return;
+  if (plan.algorithm == Algorithm::direct || plan.filters) return;
   plan.shared = plan.share_columns ? plan.columns : 0;
   plan.left_in_place = false;
   plan.packed_weights = packed;

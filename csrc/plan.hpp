@@ -20,6 +20,10 @@ struct Plan {
   // implicit_gemm: output rows whose padded input is in memory at once, and the elements that a
   // whole vector may reach behind a row.
   Index band = 0, lanes = 1;
+  // implicit_gemm: images of one group that a task computes, if it computes them whole.
+  Index images_at_once = 1;
+  // implicit_gemm: each output channel is the sum of its input channels, filtered one by one.
+  bool filters = false;
   // im2col: output pixels whose columns are in memory at once, and the distance between rows of columns.
   Index pixel_block = 0, columns_ld = 0;
   // What follows is for both. The matrix product reads its left operand, the weights, in place.

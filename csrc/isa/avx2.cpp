@@ -4,4 +4,5 @@
 #define VECTOR_BYTES 32
 #define TILE_ROWS 6
 #define TILE_VECTORS 2
+#define FILTER_VECTORS 3
 #include "kernels.inc"

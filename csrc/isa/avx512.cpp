@@ -5,4 +5,5 @@
 #define VECTOR_BYTES 64
 #define TILE_ROWS 8
 #define TILE_VECTORS 2
+#define FILTER_VECTORS 4
 #include "kernels.inc"

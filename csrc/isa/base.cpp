@@ -9,4 +9,5 @@
 #define TILE_ROWS 4  // 8 of 16 registers hold sums; products need their own without FMA
 #define TILE_VECTORS 2
 #endif
+#define FILTER_VECTORS 2
 #include "kernels.inc"
