@@ -99,8 +99,9 @@ void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
       std::fill_n(block + i * p.pixels(), pixels.size(), bias[g * m + i]);
     }
     const View<T> image = x.from(n, g * p.group_in());
-    const RightOperand<T> right{columns_of(p, plan, image, pixels, cols), packed,
-                                in_place ? nullptr : row_offsets.data()};
+    const Matrix<T> columns = columns_of(p, plan, image, pixels, cols);
+    const auto right = in_place ? RightOperand<T>::of_matrix(columns, packed)
+                                : RightOperand<T>::of_rows(columns.data, row_offsets.data());
     gemm(rows, m, pixels.size(), k, weights.group(g), right, block, p.pixels(), bias != nullptr);
   };
 
@@ -155,7 +156,7 @@ void im2col_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
       for (Index block = 0; block < blocks; ++block) {
         const Range pixels = block_of(p, plan, block);
         const Matrix<T> dy_block{output_of(p, n, g, dy) + pixels.begin, p.pixels(), 1};
-        const RightOperand<T> right{dy_block, scratch.right, nullptr};
+        const auto right = RightOperand<T>::of_matrix(dy_block, scratch.right);
         if (columns_are_input(p)) {
           T* const cells = image + channels.begin * p.in_plane() + pixels.begin;
           gemm({0, m}, m, pixels.size(), k, left, right, cells, p.in_plane(), true);
@@ -189,7 +190,7 @@ void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const Vi
           write_columns(p, image, {0, channels.size()}, pixels, scratch.columns, plan.columns_ld);
         }
         const Matrix<T> cols = columns_of(p, plan, image, pixels, scratch.columns);
-        const RightOperand<T> right{cols.transposed(), scratch.right, nullptr};
+        const auto right = RightOperand<T>::of_matrix(cols.transposed(), scratch.right);
         gemm({0, m}, m, n_taps, pixels.size(), left, right, dw_piece, taps, true);
       }
     }

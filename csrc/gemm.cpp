@@ -49,8 +49,9 @@ Index left_size(Index m, Index k) {
 
 template <class T>
 Index right_size(Index m, Index n, Index k) {
-  return round_up(std::min(n, GemmBlocks::columns), gemm_kernel<T>(m).nr) *
-         std::min(k, GemmBlocks::depth);
+  const GemmKernel<T>& kernel = gemm_kernel<T>(m);
+  const Index columns = round_up(std::min(n, GemmBlocks::columns), kernel.nr);
+  return columns * std::min(k, GemmBlocks::depth) + kernel.lanes;
 }
 
 template <class T>
@@ -86,13 +87,18 @@ void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
     const Index j_end = std::min(n, j0 + GemmBlocks::columns);
     for (Index k0 = 0; k0 < k; k0 += GemmBlocks::depth) {
       const Index depth = std::min(GemmBlocks::depth, k - k0);
-      if (!b.row_offsets) {
+      if (!b.row_offsets && !b.columns) {
         const Matrix<T> block{b.matrix.at(k0, j0), b.matrix.row_stride, b.matrix.col_stride};
         pack_panels(block, depth, j_end - j0, nr, b.packed);
       }
       for (Index i0 = rows.begin; i0 < rows.end; i0 += block_rows) {
         const Index i_end = std::min(rows.end, i0 + block_rows);
         for (Index j = j0; j < j_end; j += nr) {
+          if (b.columns && i0 == rows.begin) {
+            // Just before its use, which finds it in the first-level cache.
+            pack_panels(*b.columns, k0, depth, j, std::min(nr, j_end - j), nr,
+                        b.packed + (j - j0) * depth);
+          }
           const RightPanel<T> right =
               b.row_offsets ? RightPanel<T>{b.matrix.data + j, b.row_offsets + k0}
                             : RightPanel<T>{b.packed + (j - j0) * depth, panel_offsets};

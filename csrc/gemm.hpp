@@ -31,13 +31,26 @@ struct LeftOperand {
   bool in_place;
 };
 
-// The right operand (k x n): packed block by block into `packed`; or, given where its rows begin,
-// read in place, if its columns are contiguous and readable up to a whole vector.
+// The right operand (k x n): a matrix or the columns of a band, packed block by block into `packed`;
+// or, given where its rows begin, read in place, if its columns are contiguous and readable up to a
+// whole vector.
 template <class T>
 struct RightOperand {
   Matrix<T> matrix;
-  T* packed;
   const std::ptrdiff_t* row_offsets;  // k of them, from matrix.data; null to pack
+  const PlaneColumns<T>* columns;     // or null
+  T* packed;
+
+  static RightOperand of_matrix(const Matrix<T>& matrix, T* packed) {
+    return {matrix, nullptr, nullptr, packed};
+  }
+  static RightOperand of_rows(const T* data, const std::ptrdiff_t* row_offsets) {
+    return {{data, 0, 1}, row_offsets, nullptr, nullptr};
+  }
+  static RightOperand of_columns(const PlaneColumns<T>& columns, T* packed) {
+    return {{}, nullptr, &columns, packed};
+  }
+
 };
 
 // Elements of scratch for the `packed` of each, zero in place.

@@ -78,7 +78,8 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, 
   const Filter<T> filter(p, layout);
 
   // Output channels `channels` for a band of output rows, whose planes are there.
-  const auto multiply = [&](Index g, Index n, Range rows, Range channels, const T* planes) {
+  const auto multiply = [&](Index g, Index n, Range rows, Range channels, const T* planes,
+                            T* packed) {
     T* image = y + (n * p.out_channels + g * m) * p.pixels();
     if (plan.filters) {
       for (Index oc = channels.begin; oc < channels.end; ++oc) {
@@ -88,13 +89,24 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, 
       }
       return;
     }
+    if (plan.packs_planes) {
+      const Index pixels = rows.size() * p.w.out;
+      T* const band = image + rows.begin * p.w.out;
+      for (Index oc = channels.begin; bias && oc < channels.end; ++oc) {
+        std::fill_n(band + oc * p.pixels(), pixels, bias[g * m + oc]);
+      }
+      const PlaneColumns<T> columns{planes, offsets.data(), p.w.out, p.h.stride * layout.row};
+      const auto right = RightOperand<T>::of_columns(columns, packed);
+      gemm(channels, m, pixels, k, weights.group(g), right, band, p.pixels(), bias != nullptr);
+      return;
+    }
     for (Index oh = rows.begin; oh < rows.end; ++oh) {
       T* row = image + oh * p.w.out;
       for (Index i = channels.begin; bias && i < channels.end; ++i) {
         std::fill_n(row + i * p.pixels(), p.w.out, bias[g * m + i]);
       }
       const T* cells = planes + (oh - rows.begin) * p.h.stride * layout.row;
-      const RightOperand<T> right{{cells, 0, 1}, nullptr, offsets.data()};
+      const auto right = RightOperand<T>::of_rows(cells, offsets.data());
       gemm(channels, m, p.w.out, k, weights.group(g), right, row, p.pixels(), bias != nullptr);
     }
   };
@@ -108,14 +120,15 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, 
   if (!plan.share_columns) {
     const Index steps = ceil_div(tasks, plan.images_at_once);
     parallel_for(plan.threads, steps, [&](Index step) {
-      Scratch own(Scratch::bytes<T>(plan.columns));
+      Scratch own(Scratch::bytes<T>(plan.columns) + Scratch::bytes<T>(plan.right));
       T* const planes = own.take<T>(plan.columns);
+      T* const packed = own.take<T>(plan.right);
       const Range these = piece(step, steps, tasks, 1);
       for (Index task = these.begin; task < these.end; ++task) {
         const Index n = task / bands % p.batch, g = task / bands / p.batch;
         write_planes(p, layout, image_of(g, n), {0, p.group_in()}, band_of(task),
                      task > these.begin, planes);
-        multiply(g, n, band_of(task), {0, m}, planes);
+        multiply(g, n, band_of(task), {0, m}, planes, packed);
       }
     });
     return;
@@ -129,7 +142,9 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, 
                    shared_planes + channels.begin * layout.plane());
     });
     parallel_for(plan.threads, plan.channel_pieces, [&](Index i) {
-      multiply(g, n, band_of(task), piece(i, plan.channel_pieces, m, plan.mr), shared_planes);
+      Scratch own(Scratch::bytes<T>(plan.right));
+      multiply(g, n, band_of(task), piece(i, plan.channel_pieces, m, plan.mr), shared_planes,
+               own.take<T>(plan.right));
     });
   }
 }

@@ -68,9 +68,25 @@ struct FilterTask {
   bool accumulate;
 };
 
+// Copies vectors of rows that begin offsets[k] elements after x into a panel, as the right operand of
+// a tile:
+//
+//   for k < depth, copy by copy:  panel[k*width + copy.to + j]  =  x[offsets[k] + copy.from + j]
+//
+// for j < lanes. A copy may write more than is wanted, where the next copy or row then writes, and
+// the last one behind the panel.
+struct VectorCopy {
+  std::ptrdiff_t from, to;
+};
+template <class T>
+using PackRows = void (*)(const T* x, const std::ptrdiff_t* offsets, std::ptrdiff_t depth,
+                          const VectorCopy* copies, std::ptrdiff_t n_copies, T* panel,
+                          std::ptrdiff_t width);
+
 template <class T>
 struct KernelsFor {
   GemmKernels<T> gemm;
+  PackRows<T> pack_rows;
   void (*filter)(const FilterTask<T>&);
 };
 

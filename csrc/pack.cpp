@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "dispatch.hpp"
 #include "numeric.hpp"
 
 namespace convpool {
@@ -252,6 +253,26 @@ void pack_panels(const Matrix<T>& matrix, Index depth, Index count, Index width,
   }
 }
 
+template <class T>
+void pack_panels(const PlaneColumns<T>& columns, Index k0, Index depth, Index j0, Index count,
+                 Index width, T* panels) {
+  const KernelsFor<T>& kernels = kernels_of<T>();
+  const Index lanes = kernels.gemm.matrix.lanes;
+  for (Index first = j0; first < j0 + count; first += width, panels += width * depth) {
+    const Index used = std::min(width, j0 + count - first);
+    VectorCopy copies[GemmKernel<T>::max_size];
+    Index n_copies = 0;
+    for_each_row({first, first + used}, columns.width, [&](Index row, Range pixels) {
+      const Index from = row * columns.row, to = row * columns.width - first;
+      for (Index ow = pixels.begin; ow < pixels.end; ow += lanes) {
+        copies[n_copies++] = {from + ow, to + ow};
+      }
+    });
+    kernels.pack_rows(columns.planes, columns.tap_offsets + k0, depth, copies, n_copies, panels,
+                      width);
+  }
+}
+
 #define INSTANTIATE(T) \
   template void write_columns(const Conv2d&, const View<T>&, Range, Range, T*, Index);
 FOR_EACH_TYPE(INSTANTIATE)
@@ -261,7 +282,8 @@ FOR_EACH_TYPE(INSTANTIATE)
   template void write_planes(const Conv2d&, const PlaneLayout&, const View<T>&, Range, Range, bool, \
                              T*);                                                     \
   template void add_columns(const Conv2d&, const T*, Index, Range, Range, T*);        \
-  template void pack_panels(const Matrix<T>&, Index, Index, Index, T*);
+  template void pack_panels(const Matrix<T>&, Index, Index, Index, T*);               \
+  template void pack_panels(const PlaneColumns<T>&, Index, Index, Index, Index, Index, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(std::uint64_t)

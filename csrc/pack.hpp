@@ -54,6 +54,16 @@ template <class T>
 void write_planes(const Conv2d& p, const PlaneLayout& layout, const View<T>& x, Range channels,
                   Range rows, bool padding_is_there, T* planes);
 
+// The columns of a band of output rows, as a matrix that is read from its planes: row k begins
+// tap_offsets[k] elements after `planes`; column j is output pixel (j / width, j % width), and those
+// rows of pixels are `row` elements apart. Whole vectors are readable behind each of them.
+template <class T>
+struct PlaneColumns {
+  const T* planes;
+  const std::ptrdiff_t* tap_offsets;
+  Index width, row;
+};
+
 // The adjoint of columns, for contiguous images: dx[...] += cols[...], constant padding dropped.
 template <class T>
 void add_columns(const Conv2d& p, const T* cols, Index ld, Range channels, Range pixels, T* dx);
@@ -65,5 +75,12 @@ void add_columns(const Conv2d& p, const T* cols, Index ld, Range channels, Range
 // Rows of a left operand are packed as the columns of its transpose.
 template <class T>
 void pack_panels(const Matrix<T>& matrix, Index depth, Index count, Index width, T* panels);
+
+
+// The same for rows k0 ... k0+depth-1 and columns j0 ... j0+count-1 of a band. What stands in the
+// panel behind the last column is anything; `panels` needs room for a vector behind them.
+template <class T>
+void pack_panels(const PlaneColumns<T>& columns, Index k0, Index depth, Index j0, Index count,
+                 Index width, T* panels);
 
 }  // namespace convpool

@@ -159,8 +159,23 @@ bool is_transposable(const Conv2d& p) {
   return p.h.stride == 1 && p.w.stride == 1 && p.h.pad_mode == PadMode::constant;
 }
 
-// Planes of this many bytes stay in a second-level cache beside a block of the weights.
-constexpr Index planes_bytes = Index{1} << 17;
+// Planes that are read in place, or filtered, stay in a second-level cache beside a block of the
+// weights; those that are packed are read once or twice, and longer bands read the weights less often.
+constexpr Index planes_bytes = Index{1} << 17, packed_planes_bytes = Index{1} << 20;
+
+// Packing a panel's row takes as long as this many multiply-adds with a whole panel. It pays with
+// many output channels and where rows of pixels fill vectors badly: panels run on over row ends.
+// Reading in place, the kernel meets addresses that cross cache lines, and a last tile of a single
+// vector has too few sums to fill the pipeline.
+template <class T>
+bool pays_to_pack(const Conv2d& p, const GemmKernel<T>& kernel) {
+  constexpr double packing = 5, crossing = 1.08, single = 4.0 / 3;
+  const Index last = ceil_div(p.w.out, kernel.lanes) * kernel.lanes % kernel.nr;
+  const double computed = static_cast<double>(round_up(p.w.out, kernel.lanes)) +
+                          (last == kernel.lanes ? (single - 1) * kernel.lanes : 0);
+  const double in_place = crossing * computed / static_cast<double>(p.w.out);
+  return p.group_out() * (in_place - 1) > packing;
+}
 
 template <class T>
 Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
@@ -169,6 +184,7 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
   plan.lanes = kernel.lanes;
   plan.filters = m == 1 && taps > 0;
+  plan.packs_planes = !plan.filters && p.pixels() > 0 && pays_to_pack(p, kernel);
   const auto planes = [&](Index band) {
     return p.group_in() * plane_layout(p, band, kernel.lanes).plane();
   };
@@ -183,13 +199,18 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   const Index added = p.h.out > 1 ? planes(2) - planes(1) : 0;
   const Index row = std::max<Index>(added, 1) * Index{sizeof(T)};
   const Index fixed = planes(1) * Index{sizeof(T)};
-  plan.band = std::clamp<Index>(1 + (planes_bytes - fixed) / row, 1, std::max<Index>(p.h.out, 1));
+  const Index fitting = plan.packs_planes ? packed_planes_bytes : planes_bytes;
+  plan.band = std::clamp<Index>(1 + (fitting - fixed) / row, 1, std::max<Index>(p.h.out, 1));
   if (threads > 1) {
-    const Index least = std::min<Index>(p.h.kernel, plan.band);
+    // Shorter bands would copy too much of each other's input, or meet the weights too often.
+    const Index few = plan.packs_planes ? ceil_div(8 * kernel.nr, p.w.out) : 1;
+    const Index least = std::min(std::max(p.h.kernel, few), plan.band);
     while (images * bands() < 4 * threads && plan.band >= 2 * least) {
       plan.band = ceil_div(plan.band, 2);
     }
     share_if_few(plan, images * bands(), m);
+    // Each piece packs all panels for itself.
+    if (plan.packs_planes) plan.channel_pieces = std::min<Index>(plan.channel_pieces, 2 * threads);
   }
   plan.columns = planes(plan.band);
   // Tasks that take less than some microseconds are done several at a time.
@@ -199,10 +220,12 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   }
   plan.left_in_place =
       plan.filters || p.batch * p.h.out * ceil_div(p.w.out, kernel.nr) <= few_panels;
+  if (plan.packs_planes) plan.right = right_size<T>(m, plan.band * p.w.out, taps);
   plan.shared = (plan.left_in_place ? 0 : shared_weights<T>(p)) +
                 (plan.share_columns ? plan.columns : 0);
+  const Index own = plan.share_columns ? 0 : plan.columns;
   plan.scratch_bytes = Scratch::bytes<T>(plan.shared) + taps * Index{sizeof(std::ptrdiff_t)} +
-                       (plan.share_columns ? 0 : threads * Scratch::bytes<T>(plan.columns));
+                       threads * (Scratch::bytes<T>(own) + Scratch::bytes<T>(plan.right));
   return plan;
 }
 
@@ -217,20 +240,12 @@ Plan plan_transposed(const Conv2d& p, const char* reason, int threads) {
   return plan;
 }
 
-// Rows of pixels are computed in whole vectors, which wastes what overhangs; writing columns takes
-// as long as about ten multiply-adds for each of their elements, and each meets m. One vector alone
-// has too few sums to fill the pipeline.
-template <class T>
+// A wide dilation may spread few taps over more cells than there are columns.
 bool suits_implicit_gemm(const Conv2d& p) {
   if (columns_are_input(p) || p.pixels() == 0 || p.taps() == 0) return false;
-  const Index m = p.group_out(), lanes = gemm_kernel<T>(m).lanes;
-  const double width = static_cast<double>(p.w.out);
-  const double computed = static_cast<double>(round_up(p.w.out, lanes)) *
-                          (m > 1 && p.w.out <= lanes ? 4.0 / 3 : 1);
   const PlaneLayout layout = plane_layout(p, p.h.out, 0);
   const double planes = static_cast<double>(layout.rows) * static_cast<double>(layout.row);
-  const double columns = static_cast<double>(p.window()) * p.pixels();
-  return computed / width < 1 + 10.0 / m && planes < columns;
+  return planes < static_cast<double>(p.window()) * p.pixels();
 }
 
 }  // namespace
@@ -257,15 +272,15 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
   if (request == "im2col") return plan_im2col<T>(p, operation, "requested", threads);
   if (request == "auto") {
     if (operation == Operation::grad_input && is_transposable(p) &&
-        suits_implicit_gemm<T>(transposed(p))) {
-      return plan_transposed<T>(p, "a convolution of dy whose rows fill vectors", threads);
+        suits_implicit_gemm(transposed(p))) {
+      return plan_transposed<T>(p, "a convolution of dy", threads);
     }
     const char* reason = reason_for_direct(p, operation);
     if (reason) return plan_direct<T>(p, operation, reason, threads);
-    if (operation == Operation::forward && suits_implicit_gemm<T>(p)) {
-      return plan_implicit_gemm<T>(p, "rows fill vectors", threads);
+    if (operation == Operation::forward && suits_implicit_gemm(p)) {
+      return plan_implicit_gemm<T>(p, "not 1x1", threads);
     }
-    return plan_im2col<T>(p, operation, "1x1, narrow, widely dilated, or a gradient", threads);
+    return plan_im2col<T>(p, operation, "1x1, widely dilated, or a gradient", threads);
   }
   if (request == "implicit_gemm") {
     if (operation == Operation::forward) return plan_implicit_gemm<T>(p, "requested", threads);

@@ -24,6 +24,8 @@ struct Plan {
   Index images_at_once = 1;
   // implicit_gemm: each output channel is the sum of its input channels, filtered one by one.
   bool filters = false;
+  // implicit_gemm: the right operand is packed from the planes, else read there.
+  bool packs_planes = false;
   // im2col: output pixels whose columns are in memory at once, and the distance between rows of columns.
   Index pixel_block = 0, columns_ld = 0;
   // What follows is for both. The matrix product reads its left operand, the weights, in place.
