@@ -6,9 +6,11 @@
 #include "direct.hpp"
 #include "gemm.hpp"
 #include "implicit_gemm.hpp"
+#include "input_gradient.hpp"
 #include "numeric.hpp"
 #include "scratch.hpp"
 #include "threads.hpp"
+#include "weight_gradient.hpp"
 #include "weights.hpp"
 
 namespace convpool {
@@ -236,8 +238,11 @@ void conv2d_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
 
 template <class T>
 void conv2d_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x, T* dw) {
-  const bool direct = plan.algorithm == Algorithm::direct;
-  direct ? direct_grad_weight(p, plan.threads, dy, x, dw) : im2col_grad_weight(p, plan, dy, x, dw);
+  switch (plan.algorithm) {
+    case Algorithm::direct: return direct_grad_weight(p, plan.threads, dy, x, dw);
+    case Algorithm::im2col: return im2col_grad_weight(p, plan, dy, x, dw);
+    case Algorithm::implicit_gemm: return implicit_gemm_grad_weight(p, plan, dy, x, dw);
+  }
 }
 
 template <class T>

@@ -149,30 +149,9 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, 
   }
 }
 
-// dx = dy * flipped w: what an output's window read from the input, the input's window reads back.
-//   w (group, oc, ic, kh, kw)  ->  flipped (group, ic, oc, -kh, -kw)
-template <class T>
-void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* w,
-                              const T* bias, T* dx) {
-  const Index window = p.window();
-  std::vector<T> flipped(static_cast<std::size_t>(p.out_channels * p.taps()));
-  T* to = flipped.data();
-  for (Index ic = 0; ic < p.in_channels; ++ic) {
-    const Index g = ic / p.group_in(), c = ic % p.group_in();
-    for (Index oc = g * p.group_out(); oc < (g + 1) * p.group_out(); ++oc, to += window) {
-      std::reverse_copy(w + oc * p.taps() + c * window, w + oc * p.taps() + (c + 1) * window, to);
-    }
-  }
-  const Conv2d q = transposed(p);
-  const View<T> dy_view{dy, q.in_channels * q.in_plane(), q.in_plane(), q.w.in, 1};
-  implicit_gemm_forward(q, plan, dy_view, flipped.data(), bias, dx);
-}
-
-#define INSTANTIATE(T)                                                                            \
-  template void implicit_gemm_forward(const Conv2d&, const Plan&, const View<T>&, const T*,       \
-                                      const T*, T*);                                              \
-  template void implicit_gemm_grad_input(const Conv2d&, const Plan&, const T*, const T*,          \
-                                         const T*, T*);
+#define INSTANTIATE(T)                                                                      \
+  template void implicit_gemm_forward(const Conv2d&, const Plan&, const View<T>&, const T*, \
+                                      const T*, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(std::uint64_t)

@@ -83,11 +83,45 @@ using PackRows = void (*)(const T* x, const std::ptrdiff_t* offsets, std::ptrdif
                           const VectorCopy* copies, std::ptrdiff_t n_copies, T* panel,
                           std::ptrdiff_t width);
 
+// A tile of the weight gradient, the product of a left operand that lies anywhere in memory and a
+// packed right one:
+//
+//   c[i*ldc + j]  +=  sum over k of  a[a_rows[i] + a_steps[k]] * b[k*b_row + j]
+//
+// Otherwise as GemmTile.
+template <class T>
+using OuterTile = void (*)(std::ptrdiff_t k, const T* a, const std::ptrdiff_t* a_rows,
+                           const std::ptrdiff_t* a_steps, const T* b, std::ptrdiff_t b_row, T* c,
+                           std::ptrdiff_t ldc);
+template <class T>
+struct OuterKernel {
+  static constexpr int max_rows = 8, max_vectors = 8;
+
+  std::ptrdiff_t mr, nr, lanes;
+  OuterTile<T> tiles[max_rows][max_vectors];  // [rows - 1][columns / lanes - 1]
+};
+
+// The weight gradient of one plane and one output channel:
+//
+//   sums[t]  =  sum over i < rows, j < columns of  dy[i*columns + j] * x[i*x_step + x_offsets[t] + j]
+//
+// A whole vector is readable where the last column of x is. The order of the sum depends on the
+// vector length.
+template <class T>
+struct DotTask {
+  const T *x, *dy;
+  std::ptrdiff_t x_step, rows, columns, taps;
+  const std::ptrdiff_t* x_offsets;
+  T* sums;
+};
+
 template <class T>
 struct KernelsFor {
   GemmKernels<T> gemm;
   PackRows<T> pack_rows;
   void (*filter)(const FilterTask<T>&);
+  OuterKernel<T> outer;
+  void (*dot_rows)(const DotTask<T>&);
 };
 
 struct Kernels {

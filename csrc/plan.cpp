@@ -3,6 +3,7 @@
 #include <new>
 
 #include "gemm.hpp"
+#include "gradient_phases.hpp"
 #include "numeric.hpp"
 #include "scratch.hpp"
 
@@ -20,7 +21,7 @@ constexpr Index few_panels = 16;
 constexpr double worth_a_thread = 5e5;
 
 // A task of this many multiply-adds takes so long that handing it out does not count.
-constexpr double worth_a_task = 1e5;
+constexpr double worth_a_task = 5e5;
 
 // Measured crossovers, float32 and float64 alike. With several output channels a group the matrix
 // product wins from the smallest size on; with one, columns are copied to be read only once. The
@@ -31,8 +32,7 @@ const char* reason_for_direct(const Conv2d& p, Operation operation) {
     case Operation::forward:
       return p.image_multiply_adds() < 4000 ? "one small output channel a group" : nullptr;
     case Operation::grad_input: return "one output channel a group";
-    case Operation::grad_weight:
-      return p.taps() < 16 ? "one output channel a group and few taps" : nullptr;
+    case Operation::grad_weight: return nullptr;
   }
   return nullptr;
 }
@@ -154,11 +154,6 @@ Plan plan_im2col(const Conv2d& p, Operation operation, const char* reason, int t
   return plan;
 }
 
-// The input gradient of stride 1 is a convolution too.
-bool is_transposable(const Conv2d& p) {
-  return p.h.stride == 1 && p.w.stride == 1 && p.h.pad_mode == PadMode::constant;
-}
-
 // Planes that are read in place, or filtered, stay in a second-level cache beside a block of the
 // weights; those that are packed are read once or twice, and longer bands read the weights less often.
 constexpr Index planes_bytes = Index{1} << 17, packed_planes_bytes = Index{1} << 20;
@@ -229,23 +224,84 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   return plan;
 }
 
-// With the flipped kernels beside it.
+// A wide dilation may spread few taps over more cells than there are columns.
+bool few_cells(const Conv2d& p) {
+  if (p.pixels() == 0 || p.taps() == 0) return false;
+  const PlaneLayout layout = plane_layout(p, p.h.out, 0);
+  const double planes = static_cast<double>(layout.rows) * static_cast<double>(layout.row);
+  return planes <= static_cast<double>(p.window()) * p.pixels();
+}
+
+// The input gradient as convolutions of dy, one for each phase of the strides.
+bool has_phases(const Conv2d& p) {
+  constexpr Index most = 64;
+  return p.h.pad_mode == PadMode::constant && p.h.stride <= most && p.w.stride <= most &&
+         p.h.stride * p.w.stride <= most;
+}
+
 template <class T>
-Plan plan_transposed(const Conv2d& p, const char* reason, int threads) {
-  Plan plan = plan_implicit_gemm<T>(transposed(p), reason, threads);
-  plan.scratch_bytes += p.out_channels * p.taps() * Index{sizeof(T)};
+Plan plan_input_gradient(const Conv2d& p, const char* reason, int threads) {
   // Weights that are not finite go by way of columns.
   const Plan other = plan_im2col<T>(p, Operation::grad_input, reason, threads);
+  Plan plan{Algorithm::implicit_gemm, reason, other.instruction_set, other.mr, other.nr, threads};
+  const std::vector<GradientPhase> phases = gradient_phases(p);
+  for (const GradientPhase& phase : phases) {
+    if (phase.is_empty()) continue;
+    const Plan part = plan_gradient_phase<T>(phase.conv, threads);
+    plan.scratch_bytes = std::max(plan.scratch_bytes, part.scratch_bytes);
+  }
+  const Index results = phases.size() < 2 ? 0 : p.batch * p.in_channels * phases[0].h.axis.out * p.w.in;
+  plan.scratch_bytes += (p.out_channels * p.taps() + results) * Index{sizeof(T)};
   plan.scratch_bytes = std::max(plan.scratch_bytes, other.scratch_bytes);
   return plan;
 }
 
-// A wide dilation may spread few taps over more cells than there are columns.
-bool suits_implicit_gemm(const Conv2d& p) {
-  if (columns_are_input(p) || p.pixels() == 0 || p.taps() == 0) return false;
-  const PlaneLayout layout = plane_layout(p, p.h.out, 0);
-  const double planes = static_cast<double>(layout.rows) * static_cast<double>(layout.row);
-  return planes < static_cast<double>(p.window()) * p.pixels();
+// Its weights are packed in reverse. That costs more than columns where they meet few pixels.
+template <class T>
+bool suits_input_gradient(const Conv2d& p) {
+  if (!has_phases(p) || columns_are_input(p) || p.taps() == 0) return false;
+  const Index m = p.group_in();
+  const Index panels = p.batch * p.in_plane() / (gemm_kernel<T>(m).nr * p.h.stride * p.w.stride);
+  if (m > 1 && panels <= few_panels) return false;
+  for (const GradientPhase& phase : gradient_phases(p)) {
+    if (!phase.is_empty() && !few_cells(phase.conv)) return false;
+  }
+  return true;
+}
+
+// Units of this many pixels, blocks of which order the sums: they depend on nothing but the shape.
+template <class T>
+Plan plan_weight_gradient(const Conv2d& p, const char* reason, int threads) {
+  constexpr Index unit_pixels = 1024, unit_cells = 1 << 15;
+  // Parts of small gradients are summed apart, to be shared among up to this many threads.
+  constexpr Index most_parts = 32, most_sums = 1 << 14;
+  const Index m = p.group_out(), taps = p.taps();
+  const OuterKernel<T>& kernel = kernels_of<T>().outer;
+  Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
+  plan.lanes = kernel.lanes;
+  plan.filters = m == 1;
+  const Index pixels = plan.filters ? unit_cells / std::max<Index>(p.group_in(), 1) : unit_pixels;
+  const Index height = std::max<Index>(p.h.out, 1), width = std::max<Index>(p.w.out, 1);
+  plan.band = std::clamp<Index>(ceil_div(pixels, width), 1, height);
+  if (plan.band == height && !plan.filters) {
+    plan.images_at_once = std::clamp<Index>(pixels / (height * width), 1, std::max<Index>(p.batch, 1));
+  }
+  const Index units = ceil_div(p.batch, plan.images_at_once) * ceil_div(height, plan.band);
+  const Index sums = std::max<Index>(p.groups * taps * m, 1);
+  plan.unit_pieces = std::min({most_parts / std::max<Index>(p.groups, 1), p.groups * most_sums / sums, units});
+  plan.unit_pieces = std::max<Index>(plan.unit_pieces, 1);
+  if (threads > 1) {
+    const Index wanted = ceil_div(2 * threads, p.groups * plan.unit_pieces);
+    plan.channel_pieces = std::clamp<Index>(wanted, 1, std::max<Index>(p.group_in(), 1));
+  }
+  const Index channels = ceil_div(p.group_in(), plan.channel_pieces);
+  plan.columns = plan.images_at_once * channels * plane_layout(p, plan.band, kernel.lanes).plane();
+  plan.right = plan.filters ? 0 : GemmBlocks::depth * kernel.nr;
+  plan.shared = p.groups * plan.unit_pieces * taps * round_up(m, kernel.lanes);
+  const Index offsets = channels * p.window() + plan.images_at_once * plan.band * width;
+  plan.scratch_bytes = Scratch::bytes<T>(plan.shared) + offsets * Index{sizeof(std::ptrdiff_t)} +
+                       threads * (Scratch::bytes<T>(plan.columns) + Scratch::bytes<T>(plan.right));
+  return plan;
 }
 
 }  // namespace
@@ -256,6 +312,11 @@ bool columns_are_input(const Conv2d& p) {
            a.in == a.out;  // not so for a transposed convolution with output_padding
   };
   return one(p.h) && one(p.w);
+}
+
+template <class T>
+Plan plan_gradient_phase(const Conv2d& conv, int threads) {
+  return plan_implicit_gemm<T>(conv, "a convolution of dy", threads);
 }
 
 void use_packed_weights(Plan& plan, const void* packed) {
@@ -271,25 +332,29 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
   if (request == "direct") return plan_direct<T>(p, operation, "requested", threads);
   if (request == "im2col") return plan_im2col<T>(p, operation, "requested", threads);
   if (request == "auto") {
-    if (operation == Operation::grad_input && is_transposable(p) &&
-        suits_implicit_gemm(transposed(p))) {
-      return plan_transposed<T>(p, "a convolution of dy", threads);
+    if (operation == Operation::grad_input && suits_input_gradient<T>(p)) {
+      return plan_input_gradient<T>(p, "convolutions of dy", threads);
     }
     const char* reason = reason_for_direct(p, operation);
     if (reason) return plan_direct<T>(p, operation, reason, threads);
-    if (operation == Operation::forward && suits_implicit_gemm(p)) {
+    if (operation == Operation::forward && !columns_are_input(p) && few_cells(p)) {
       return plan_implicit_gemm<T>(p, "not 1x1", threads);
+    }
+    if (operation == Operation::grad_weight && few_cells(p) &&
+        p.batch * p.pixels() > 2 * p.group_out()) {
+      return plan_weight_gradient<T>(p, "more pixels than output channels", threads);
     }
     return plan_im2col<T>(p, operation, "1x1, widely dilated, or a gradient", threads);
   }
   if (request == "implicit_gemm") {
     if (operation == Operation::forward) return plan_implicit_gemm<T>(p, "requested", threads);
-    if (operation == Operation::grad_input && is_transposable(p)) {
-      return plan_transposed<T>(p, "requested", threads);
+    if (operation == Operation::grad_input && has_phases(p)) {
+      return plan_input_gradient<T>(p, "requested", threads);
     }
+    if (operation == Operation::grad_weight) return plan_weight_gradient<T>(p, "requested", threads);
     throw Unsupported(
-        "algorithm='implicit_gemm' is not implemented for the weight gradient, nor for the input "
-        "gradient with a stride or a padding mode");
+        "algorithm='implicit_gemm' is not implemented for the input gradient with a padding mode or "
+        "more than 64 cells in a stride");
   }
   for (const char* known : {"winograd", "fft"}) {
     if (request == known) throw Unsupported("algorithm='" + request + "' is not implemented yet");
@@ -299,7 +364,8 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
       request + "'");
 }
 
-#define INSTANTIATE(T) \
+#define INSTANTIATE(T)                                        \
+  template Plan plan_gradient_phase<T>(const Conv2d&, int);    \
   template Plan plan_conv2d<T>(const Conv2d&, Operation, const std::string&, int);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -20,7 +20,8 @@ struct Plan {
   // implicit_gemm: output rows whose padded input is in memory at once, and the elements that a
   // whole vector may reach behind a row.
   Index band = 0, lanes = 1;
-  // implicit_gemm: images of one group that a task computes, if it computes them whole.
+  // implicit_gemm: images of one group that a task computes, or whose planes are in memory at once,
+  // if a band is a whole image.
   Index images_at_once = 1;
   // implicit_gemm: each output channel is the sum of its input channels, filtered one by one.
   bool filters = false;
@@ -37,6 +38,8 @@ struct Plan {
   // Pieces for the threads: of input channels for gradients, of output channels for
   // share_columns; and of images, for the input gradient.
   Index channel_pieces = 1, image_pieces = 1;
+  // Weight gradient as implicit_gemm: parts of the sum over bands and images, whatever the threads.
+  Index unit_pieces = 1;
   // Scratch in elements, for each thread or shared among all; columns stands for planes too.
   Index shared = 0, left = 0, columns = 0, right = 0;
 
@@ -55,6 +58,10 @@ bool columns_are_input(const Conv2d& p);
 // `request` is the user's algorithm= word.
 template <class T>
 Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads);
+
+// For one of the convolutions that make the input gradient, see gradient_phases.hpp.
+template <class T>
+Plan plan_gradient_phase(const Conv2d& conv, int threads);
 
 // Makes a forward plan take weights that were packed before; plain loops go on without.
 void use_packed_weights(Plan& plan, const void* packed);

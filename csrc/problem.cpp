@@ -360,24 +360,6 @@ Conv2d make_conv2d_transpose(const Images& x, const Shape& weight, const Geometr
   return p;
 }
 
-Conv2d transposed(const Conv2d& p) {
-  const auto transposed_axis = [](const Axis& axis) {
-    assert(axis.stride == 1 && axis.pad_mode == PadMode::constant);
-    const Index reach = (axis.kernel - 1) * axis.dilation;
-    const Index before = reach - axis.pad_before;
-    return Axis{axis.out, axis.kernel, 1, axis.dilation, before,
-                axis.in - axis.out - before + reach, axis.in, PadMode::constant};
-  };
-  Conv2d q;
-  q.batch = p.batch;
-  q.in_channels = p.out_channels;
-  q.out_channels = p.in_channels;
-  q.groups = p.groups;
-  q.h = transposed_axis(p.h);
-  q.w = transposed_axis(p.w);
-  return q;
-}
-
 Conv2d make_windows(const Images& x, Pair kernel, const Geometry& geometry) {
   return make_conv2d(x, {1, x.channels, kernel[0], kernel[1]}, geometry);
 }

@@ -178,9 +178,6 @@ Conv2d make_conv2d_for_weight(const Images& x, Index out_channels, Pair kernel,
 Conv2d make_conv2d_transpose(const Images& x, const Shape& weight, const Geometry& geometry,
                              Pair output_padding);
 
-// For stride 1: the convolution of dy, with flipped kernels, that gives the input gradient of p.
-Conv2d transposed(const Conv2d& p);
-
 // The windows alone, for im2col and col2im: a convolution with one output channel.
 Conv2d make_windows(const Images& x, Pair kernel, const Geometry& geometry);
 

@@ -1,0 +1,194 @@
+#include "weight_gradient.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "gemm.hpp"
+#include "numeric.hpp"
+#include "scratch.hpp"
+#include "threads.hpp"
+
+namespace convpool {
+namespace {
+
+// The work is done in units of some output rows of an image, or of some small images. For a unit the
+// planes of its input are written (pack.hpp draws them); pixel q of the unit and tap t then meet at
+// planes[pixel_offsets[q] + tap_offsets[t]], so that the columns need not exist:
+//
+//   dw' (taps x group_out)  +=  cols (taps x pixels)  *  dy' (pixels x group_out)
+//
+// Only dy is packed, transposed, and it is smaller than the columns by a factor of kh * kw.
+template <class T>
+class WeightGradient {
+ public:
+  WeightGradient(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x, T* dw)
+      : p_(p),
+        plan_(plan),
+        dy_(dy),
+        x_(x),
+        dw_(dw),
+        m_(p.group_out()),
+        padded_m_(round_up(m_, plan.lanes)),
+        layout_(plane_layout(p, plan.band, plan.lanes)),
+        bands_(ceil_div(p.h.out, plan.band)),
+        units_(p.pixels() == 0 ? 0 : bands_ * ceil_div(p.batch, plan.images_at_once)),
+        image_planes_(ceil_div(p.group_in(), plan.channel_pieces) * layout_.plane()) {
+    for (Index c = 0; c < ceil_div(p.group_in(), plan.channel_pieces); ++c) {
+      for (Index kh = 0; kh < p.h.kernel; ++kh) {
+        for (Index kw = 0; kw < p.w.kernel; ++kw) {
+          tap_offsets_.push_back(c * layout_.plane() + layout_.tap_offset(p, kh, kw));
+        }
+      }
+    }
+    for (Index image = 0; image < plan.images_at_once && !plan.filters; ++image) {
+      for (Index oh = 0; oh < plan.band; ++oh) {
+        for (Index ow = 0; ow < p.w.out; ++ow) {
+          pixel_offsets_.push_back(image * image_planes_ + oh * p.h.stride * layout_.row + ow);
+        }
+      }
+    }
+  }
+
+  void operator()() const {
+    const Index pieces = plan_.channel_pieces, parts = plan_.unit_pieces, taps = p_.taps();
+    Scratch shared(Scratch::bytes<T>(plan_.shared));
+    T* const sums = shared.take<T>(plan_.shared);
+    parallel_for(plan_.threads, p_.groups * pieces * parts, [&](Index task) {
+      const Index part = task % parts, g = task / parts / pieces;
+      const Range channels = piece(task / parts % pieces, pieces, p_.group_in(), 1);
+      const Range rows{channels.begin * p_.window(), channels.end * p_.window()};
+      T* const mine = sums + ((g * parts + part) * taps + rows.begin) * padded_m_;
+      std::fill_n(mine, rows.size() * padded_m_, T(0));
+      Scratch own(Scratch::bytes<T>(plan_.columns) + Scratch::bytes<T>(plan_.right));
+      T* const planes = own.take<T>(plan_.columns);
+      T* const packed = own.take<T>(plan_.right);
+      const Range units = piece(part, parts, units_, 1);
+      for (Index unit = units.begin; unit < units.end; ++unit) {
+        const Range images = images_of(unit), band = band_of(unit);
+        for (Index n = images.begin; n < images.end; ++n) {
+          write_planes(p_, layout_, x_.from(n, g * p_.group_in()), channels, band,
+                       unit > units.begin && bands_ == 1,
+                       planes + (n - images.begin) * image_planes_);
+        }
+        plan_.filters ? add_dots(g, images, band, channels, planes, mine)
+                      : add_products(g, images, band, rows.size(), planes, packed, mine);
+      }
+    });
+    parallel_for(plan_.threads, p_.groups * pieces, [&](Index task) {
+      const Range channels = piece(task % pieces, pieces, p_.group_in(), 1);
+      const Range rows{channels.begin * p_.window(), channels.end * p_.window()};
+      join(task / pieces, rows, sums);
+    });
+  }
+
+ private:
+  Range images_of(Index unit) const {
+    const Index first = unit / bands_ * plan_.images_at_once;
+    return {first, std::min(first + plan_.images_at_once, p_.batch)};
+  }
+  Range band_of(Index unit) const {
+    const Index first = unit % bands_ * plan_.band;
+    return {first, std::min(first + plan_.band, p_.h.out)};
+  }
+  const T* dy_at(Index n, Index channel, const Range& band) const {
+    return dy_ + (n * p_.out_channels + channel) * p_.pixels() + band.begin * p_.w.out;
+  }
+
+  // Blocks of at most GemmBlocks::depth pixels, as nearly equal as can be.
+  void add_products(Index g, Range images, Range band, Index taps, const T* planes, T* packed,
+                    T* sums) const {
+    const OuterKernel<T>& kernel = kernels_of<T>().outer;
+    const Index image_pixels = band.size() * p_.w.out, pixels = images.size() * image_pixels;
+    const Index blocks = ceil_div(pixels, GemmBlocks::depth);
+    for (Index block = 0; block < blocks; ++block) {
+      const Range these = piece(block, blocks, pixels, 1);
+      for (Index j = 0; j < m_; j += kernel.nr) {
+        pack_dy(g * m_ + j, std::min(kernel.nr, m_ - j), images.begin, band, these, packed);
+        const Index vectors = ceil_div(std::min(kernel.nr, m_ - j), kernel.lanes);
+        for (Index i = 0; i < taps; i += kernel.mr) {
+          kernel.tiles[std::min(kernel.mr, taps - i) - 1][vectors - 1](
+              these.size(), planes, tap_offsets_.data() + i, pixel_offsets_.data() + these.begin,
+              packed, kernel.nr, sums + i * padded_m_ + j, padded_m_);
+        }
+      }
+    }
+  }
+
+  // A panel of output channels by pixels, which may be of several images.
+  void pack_dy(Index channel, Index count, Index first_image, Range band, Range pixels,
+               T* panel) const {
+    const Index nr = kernels_of<T>().outer.nr, image_pixels = band.size() * p_.w.out;
+    for (Index q = pixels.begin; q < pixels.end;) {
+      const Index n = q / image_pixels, end = std::min(pixels.end, (n + 1) * image_pixels);
+      const T* from = dy_at(first_image + n, channel, band) + q - n * image_pixels;
+      pack_panels(Matrix<T>{from, 1, p_.pixels()}, end - q, count, nr, panel);
+      panel += (end - q) * nr;
+      q = end;
+    }
+  }
+
+  // No float sum of vectors is longer than a block of pixels.
+  void add_dots(Index g, Range images, Range band, Range channels, const T* planes, T* sums) const {
+    const Index window = p_.window(), rows = std::max<Index>(GemmBlocks::depth * 8 / p_.w.out, 1);
+    std::vector<T> dots(static_cast<std::size_t>(window));
+    for (Index n = images.begin; n < images.end; ++n) {
+      for (Index c = 0; c < channels.size(); ++c) {
+        for (Index oh = 0; oh < band.size(); oh += rows) {
+          const T* x = planes + (n - images.begin) * image_planes_ + c * layout_.plane();
+          const Index step = p_.h.stride * layout_.row;
+          kernels_of<T>().dot_rows({x + oh * step, dy_at(n, g, band) + oh * p_.w.out, step,
+                                    std::min(rows, band.size() - oh), p_.w.out, window,
+                                    tap_offsets_.data(), dots.data()});
+          for (Index t = 0; t < window; ++t) sums[(c * window + t) * padded_m_] += dots[t];
+        }
+      }
+    }
+  }
+
+  // Adds the parts of dw' in order, and transposes block by block, each a few cache lines.
+  void join(Index g, Range rows, const T* sums) const {
+    constexpr Index side = 16;
+    const Index parts = plan_.unit_pieces, taps = p_.taps();
+    for (Index t0 = rows.begin; t0 < rows.end; t0 += side) {
+      for (Index oc0 = 0; oc0 < m_; oc0 += side) {
+        for (Index oc = oc0; oc < std::min(oc0 + side, m_); ++oc) {
+          for (Index t = t0; t < std::min(t0 + side, rows.end); ++t) {
+            T sum = 0;
+            for (Index part = 0; part < parts; ++part) {
+              sum += sums[((g * parts + part) * taps + t) * padded_m_ + oc];
+            }
+            dw_[(g * m_ + oc) * taps + t] = sum;
+          }
+        }
+      }
+    }
+  }
+
+  const Conv2d& p_;
+  const Plan& plan_;
+  const T* dy_;
+  const View<T>& x_;
+  T* dw_;
+  Index m_, padded_m_;
+  PlaneLayout layout_;
+  Index bands_, units_, image_planes_;
+  std::vector<std::ptrdiff_t> tap_offsets_, pixel_offsets_;
+};
+
+}  // namespace
+
+template <class T>
+void implicit_gemm_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x,
+                               T* dw) {
+  WeightGradient<T>(p, plan, dy, x, dw)();
+}
+
+#define INSTANTIATE(T)                                                                     \
+  template void implicit_gemm_grad_weight(const Conv2d&, const Plan&, const T*, const View<T>&, \
+                                          T*);
+INSTANTIATE(float)
+INSTANTIATE(double)
+INSTANTIATE(std::uint64_t)
+#undef INSTANTIATE
+
+}  // namespace convpool
