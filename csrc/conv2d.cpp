@@ -203,9 +203,9 @@ template <class T>
 bool all_finite(const T* values, Index count) {
   if constexpr (std::is_integral_v<T>) return true;
   // The difference of a finite number with itself is zero, that of any other is NaN.
-  T sum = 0;
-  for (Index i = 0; i < count; ++i) sum += values[i] - values[i];
-  return sum == 0;
+  int others = 0;
+  for (Index i = 0; i < count; ++i) others |= values[i] - values[i] != 0;
+  return others == 0;
 }
 
 }  // namespace

@@ -20,23 +20,34 @@ struct RightPanel {
   const std::ptrdiff_t* offsets;
 };
 
-// A tile whose columns may overhang the matrix: this is the one place that deals with it. The
-// kernel fills a buffer of whole vectors, and the part that exists is copied out.
+// A tile whose columns, the first of them j, may overhang the matrix or run on over blocks of the
+// result: this is the one place that deals with it. The kernel fills a buffer of whole vectors, and
+// the part that exists is copied out.
 template <class T>
-void compute_tile(const GemmKernel<T>& kernel, Index rows, Index columns, Index depth,
-                  const LeftPanel<T>& a, const RightPanel<T>& b, T* c, Index ldc, bool accumulate) {
-  const Index vectors = (columns + kernel.lanes - 1) / kernel.lanes;
+void compute_tile(const GemmKernel<T>& kernel, Index rows, Range js, Index depth,
+                  const LeftPanel<T>& a, const RightPanel<T>& b, const Product<T>& c, Index i,
+                  bool accumulate) {
+  const Index columns = js.size(), vectors = (columns + kernel.lanes - 1) / kernel.lanes;
   const GemmTile<T> tile = kernel.tiles[rows - 1][vectors - 1];
-  if (columns == vectors * kernel.lanes) {
-    tile(depth, a.data, a.row, a.step, b.data, b.offsets, c, ldc, accumulate);
+  const Index left = c.block - js.begin % c.block;
+  if (columns == vectors * kernel.lanes && columns <= left) {
+    tile(depth, a.data, a.row, a.step, b.data, b.offsets, c.column(js.begin) + i * c.ld, c.ld,
+         accumulate);
     return;
   }
   alignas(64) T buffer[GemmKernel<T>::max_size];
   tile(depth, a.data, a.row, a.step, b.data, b.offsets, buffer, kernel.nr, false);
-  for (Index i = 0; i < rows; ++i) {
-    const T* from = buffer + i * kernel.nr;
-    T* to = c + i * ldc;
-    for (Index j = 0; j < columns; ++j) to[j] = accumulate ? to[j] + from[j] : from[j];
+  for (Index j = js.begin, end; j < js.end; j = end) {
+    end = std::min(js.end, (j / c.block + 1) * c.block);
+    for (Index r = 0; r < rows; ++r) {
+      const T* from = buffer + r * kernel.nr + j - js.begin;
+      T* to = c.column(j) + (i + r) * c.ld;
+      if (!accumulate) {
+        std::copy_n(from, end - j, to);
+        continue;
+      }
+      for (Index t = 0; t < end - j; ++t) to[t] += from[t];
+    }
   }
 }
 
@@ -67,10 +78,10 @@ LeftOperand<T> pack_left(const Matrix<T>& a, Index m, Index k, T* packed, int th
 
 template <class T>
 void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
-          const RightOperand<T>& b, T* c, Index ldc, bool accumulate) {
+          const RightOperand<T>& b, const Product<T>& c, bool accumulate) {
   const GemmKernel<T>& kernel = gemm_kernel<T>(m);
   const Index mr = kernel.mr, nr = kernel.nr;
-  assert(GemmBlocks::rows % mr == 0 && GemmBlocks::columns % nr == 0 && ldc >= n);
+  assert(GemmBlocks::rows % mr == 0 && GemmBlocks::columns % nr == 0);
   assert(rows.begin % mr == 0 && rows.end <= m);
   std::ptrdiff_t panel_offsets[GemmBlocks::depth];
   for (Index i = 0; i < std::min(k, GemmBlocks::depth) && !b.row_offsets; ++i) {
@@ -81,7 +92,11 @@ void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
   const Index block_rows = a.in_place ? 4 * mr : GemmBlocks::rows;
 
   if (k == 0 && !accumulate) {
-    for (Index i = rows.begin; i < rows.end; ++i) std::fill_n(c + i * ldc, n, T(0));
+    for (Index i = rows.begin; i < rows.end; ++i) {
+      for (Index j = 0; j < n; j += c.block) {
+        std::fill_n(c.column(j) + i * c.ld, std::min(c.block, n - j), T(0));
+      }
+    }
   }
   for (Index j0 = 0; j0 < n; j0 += GemmBlocks::columns) {
     const Index j_end = std::min(n, j0 + GemmBlocks::columns);
@@ -107,8 +122,8 @@ void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
                 a.in_place
                     ? LeftPanel<T>{a.matrix.at(i, k0), a.matrix.row_stride, a.matrix.col_stride}
                     : LeftPanel<T>{a.packed + k0 * round_up(m, mr) + i * depth, 1, mr};
-            compute_tile(kernel, std::min(mr, i_end - i), std::min(nr, n - j), depth, left, right,
-                         c + i * ldc + j, ldc, accumulate || k0 > 0);
+            compute_tile(kernel, std::min(mr, i_end - i), {j, std::min(j + nr, n)}, depth, left,
+                         right, c, i, accumulate || k0 > 0);
           }
         }
       }
@@ -121,7 +136,7 @@ void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
   template Index right_size<T>(Index, Index, Index);                                             \
   template LeftOperand<T> pack_left(const Matrix<T>&, Index, Index, T*, int);                    \
   template void gemm(Range, Index, Index, Index, const LeftOperand<T>&, const RightOperand<T>&,  \
-                     T*, Index, bool);
+                     const Product<T>&, bool);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(std::uint64_t)

@@ -53,6 +53,15 @@ struct RightOperand {
 
 };
 
+// The result: rows ld apart. Its columns are contiguous in blocks, images for example.
+template <class T>
+struct Product {
+  T* data;
+  Index ld, block, block_stride;
+
+  T* column(Index j) const { return data + j / block * block_stride + j % block; }
+};
+
 // Elements of scratch for the `packed` of each, zero in place.
 template <class T>
 Index left_size(Index m, Index k);
@@ -62,10 +71,17 @@ Index right_size(Index m, Index n, Index k);
 template <class T>
 LeftOperand<T> pack_left(const Matrix<T>& a, Index m, Index k, T* packed, int threads);
 
-// c (m x n, rows ldc apart)  =  (accumulate ? c : 0) + a (m x k) * b (k x n), for some of the rows:
-// a range that begins at a multiple of mr.
+// c (m x n)  =  (accumulate ? c : 0) + a (m x k) * b (k x n), for some of the rows: a range that
+// begins at a multiple of mr.
 template <class T>
 void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
-          const RightOperand<T>& b, T* c, Index ldc, bool accumulate);
+          const RightOperand<T>& b, const Product<T>& c, bool accumulate);
+
+// With all columns in one block.
+template <class T>
+void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
+          const RightOperand<T>& b, T* c, Index ldc, bool accumulate) {
+  gemm(rows, m, n, k, a, b, Product<T>{c, ldc, std::max<Index>(n, 1), 0}, accumulate);
+}
 
 }  // namespace convpool

@@ -60,6 +60,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, 
   if (p.pixels() == 0) return;
   const Index m = p.group_out(), k = p.taps(), bands = ceil_div(p.h.out, plan.band);
   const PlaneLayout layout = plane_layout(p, plan.band, plan.lanes);
+  const Index image_planes = p.group_in() * layout.plane();
 
   std::vector<std::ptrdiff_t> offsets;
   offsets.reserve(static_cast<std::size_t>(k));
@@ -77,74 +78,86 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, 
   const Weights<T> weights(p, plan, w, shared);
   const Filter<T> filter(p, layout);
 
-  // Output channels `channels` for a band of output rows, whose planes are there.
-  const auto multiply = [&](Index g, Index n, Range rows, Range channels, const T* planes,
+  // Output channels `channels` for a band of output rows of some images, whose planes are there.
+  const auto multiply = [&](Index g, Range images, Range rows, Range channels, const T* planes,
                             T* packed) {
-    T* image = y + (n * p.out_channels + g * m) * p.pixels();
-    if (plan.filters) {
-      for (Index oc = channels.begin; oc < channels.end; ++oc) {
-        T* const band = image + oc * p.pixels() + rows.begin * p.w.out;
-        if (bias) std::fill_n(band, rows.size() * p.w.out, bias[g * m + oc]);
-        filter(w + (g * m + oc) * k, planes, rows.size(), bias != nullptr, band);
+    T* const first = y + (images.begin * p.out_channels + g * m) * p.pixels() + rows.begin * p.w.out;
+    const Index band = rows.size() * p.w.out, y_image = p.out_channels * p.pixels();
+    for (Index image = 0; bias && image < images.size(); ++image) {
+      for (Index i = channels.begin; i < channels.end; ++i) {
+        std::fill_n(first + image * y_image + i * p.pixels(), band, bias[g * m + i]);
       }
-      return;
     }
     if (plan.packs_planes) {
-      const Index pixels = rows.size() * p.w.out;
-      T* const band = image + rows.begin * p.w.out;
-      for (Index oc = channels.begin; bias && oc < channels.end; ++oc) {
-        std::fill_n(band + oc * p.pixels(), pixels, bias[g * m + oc]);
-      }
-      const PlaneColumns<T> columns{planes, offsets.data(), p.w.out, p.h.stride * layout.row};
+      const PlaneColumns<T> columns{planes,      offsets.data(),
+                                    p.w.out,     p.h.stride * layout.row,
+                                    rows.size(), image_planes};
       const auto right = RightOperand<T>::of_columns(columns, packed);
-      gemm(channels, m, pixels, k, weights.group(g), right, band, p.pixels(), bias != nullptr);
+      const Product<T> product{first, p.pixels(), band, y_image};
+      gemm(channels, m, images.size() * band, k, weights.group(g), right, product, bias != nullptr);
       return;
     }
-    for (Index oh = rows.begin; oh < rows.end; ++oh) {
-      T* row = image + oh * p.w.out;
-      for (Index i = channels.begin; bias && i < channels.end; ++i) {
-        std::fill_n(row + i * p.pixels(), p.w.out, bias[g * m + i]);
+    for (Index image = 0; image < images.size(); ++image) {
+      const T* cells = planes + image * image_planes;
+      T* const image_y = first + image * y_image;
+      for (Index oc = channels.begin; plan.filters && oc < channels.end; ++oc) {
+        filter(w + (g * m + oc) * k, cells, rows.size(), bias != nullptr,
+               image_y + oc * p.pixels());
       }
-      const T* cells = planes + (oh - rows.begin) * p.h.stride * layout.row;
-      const auto right = RightOperand<T>::of_rows(cells, offsets.data());
-      gemm(channels, m, p.w.out, k, weights.group(g), right, row, p.pixels(), bias != nullptr);
+      for (Index oh = 0; !plan.filters && oh < rows.size(); ++oh) {
+        const auto right =
+            RightOperand<T>::of_rows(cells + oh * p.h.stride * layout.row, offsets.data());
+        gemm(channels, m, p.w.out, k, weights.group(g), right, image_y + oh * p.w.out, p.pixels(),
+             bias != nullptr);
+      }
     }
   };
-  const auto band_of = [&](Index task) {
-    const Index first = task % bands * plan.band;
+
+  // A unit is a band of images_at_once images of a group.
+  const Index lots = ceil_div(p.batch, plan.images_at_once), units = p.groups * lots * bands;
+  const auto group_of = [&](Index unit) { return unit / bands / lots; };
+  const auto band_of = [&](Index unit) {
+    const Index first = unit % bands * plan.band;
     return Range{first, std::min(first + plan.band, p.h.out)};
   };
-  const auto image_of = [&](Index g, Index n) { return x.from(n, g * p.group_in()); };
+  const auto images_of = [&](Index unit) {
+    const Index first = unit / bands % lots * plan.images_at_once;
+    return Range{first, std::min(first + plan.images_at_once, p.batch)};
+  };
+  const auto write = [&](Index unit, Range channels, Index padded_images, T* planes) {
+    const Range images = images_of(unit);
+    for (Index i = 0; i < images.size(); ++i) {
+      const View<T> image = x.from(images.begin + i, group_of(unit) * p.group_in());
+      write_planes(p, layout, image, channels, band_of(unit), i < padded_images,
+                   planes + i * image_planes + channels.begin * layout.plane());
+    }
+  };
 
-  const Index tasks = p.groups * p.batch * bands;
   if (!plan.share_columns) {
-    const Index steps = ceil_div(tasks, plan.images_at_once);
-    parallel_for(plan.threads, steps, [&](Index step) {
+    const Index tasks = ceil_div(units, plan.units_at_once);
+    parallel_for(plan.threads, tasks, [&](Index task) {
       Scratch own(Scratch::bytes<T>(plan.columns) + Scratch::bytes<T>(plan.right));
       T* const planes = own.take<T>(plan.columns);
       T* const packed = own.take<T>(plan.right);
-      const Range these = piece(step, steps, tasks, 1);
-      for (Index task = these.begin; task < these.end; ++task) {
-        const Index n = task / bands % p.batch, g = task / bands / p.batch;
-        write_planes(p, layout, image_of(g, n), {0, p.group_in()}, band_of(task),
-                     task > these.begin, planes);
-        multiply(g, n, band_of(task), {0, m}, planes, packed);
+      const Range these = piece(task, tasks, units, 1);
+      Index padded_images = 0;
+      for (Index unit = these.begin; unit < these.end; ++unit) {
+        write(unit, {0, p.group_in()}, padded_images, planes);
+        if (bands == 1) padded_images = std::max(padded_images, images_of(unit).size());
+        multiply(group_of(unit), images_of(unit), band_of(unit), {0, m}, planes, packed);
       }
     });
     return;
   }
-  for (Index task = 0; task < tasks; ++task) {
-    const Index n = task / bands % p.batch, g = task / bands / p.batch;
+  for (Index unit = 0; unit < units; ++unit) {
     const Index pieces = std::min<Index>(p.group_in(), 4 * plan.threads);
     parallel_for(plan.threads, pieces, [&](Index i) {
-      const Range channels = piece(i, pieces, p.group_in(), 1);
-      write_planes(p, layout, image_of(g, n), channels, band_of(task), false,
-                   shared_planes + channels.begin * layout.plane());
+      write(unit, piece(i, pieces, p.group_in(), 1), 0, shared_planes);
     });
     parallel_for(plan.threads, plan.channel_pieces, [&](Index i) {
       Scratch own(Scratch::bytes<T>(plan.right));
-      multiply(g, n, band_of(task), piece(i, plan.channel_pieces, m, plan.mr), shared_planes,
-               own.take<T>(plan.right));
+      multiply(group_of(unit), images_of(unit), band_of(unit),
+               piece(i, plan.channel_pieces, m, plan.mr), shared_planes, own.take<T>(plan.right));
     });
   }
 }

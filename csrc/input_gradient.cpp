@@ -18,6 +18,12 @@ void flip_weights(const Conv2d& p, const GradientPhase& phase, int threads, cons
   constexpr Index side = 16;
   const Index m = p.group_in(), k = p.group_out(), taps = phase.conv.window();
   const Index blocks = ceil_div(m, side);
+  std::vector<Index> sources;  // tap of w for each of the phase
+  for (Index kh = 0; kh < phase.h.axis.kernel; ++kh) {
+    for (Index kw = 0; kw < phase.w.axis.kernel; ++kw) {
+      sources.push_back(phase.h.tap(kh) * p.w.kernel + phase.w.tap(kw));
+    }
+  }
   parallel_for(threads, p.groups * blocks, [&](Index task) {
     const Index g = task / blocks, ic0 = task % blocks * side;
     for (Index oc0 = 0; oc0 < k; oc0 += side) {
@@ -25,10 +31,7 @@ void flip_weights(const Conv2d& p, const GradientPhase& phase, int threads, cons
         for (Index oc = oc0; oc < std::min(oc0 + side, k); ++oc) {
           const T* from = w + (g * k + oc) * p.taps() + ic * p.window();
           T* to = flipped + ((g * m + ic) * k + oc) * taps;
-          for (Index kh = 0; kh < phase.h.axis.kernel; ++kh) {
-            const T* row = from + phase.h.tap(kh) * p.w.kernel;
-            for (Index kw = 0; kw < phase.w.axis.kernel; ++kw) *to++ = row[phase.w.tap(kw)];
-          }
+          for (const Index source : sources) *to++ = from[source];
         }
       }
     }

@@ -115,10 +115,16 @@ struct DotTask {
   T* sums;
 };
 
+// to[k*to_row + i]  =  from[i*from_row + k]  for i < rows, k < depth
+template <class T>
+using TransposeRows = void (*)(const T* from, std::ptrdiff_t from_row, std::ptrdiff_t rows,
+                               std::ptrdiff_t depth, T* to, std::ptrdiff_t to_row);
+
 template <class T>
 struct KernelsFor {
   GemmKernels<T> gemm;
   PackRows<T> pack_rows;
+  TransposeRows<T> transpose_rows;
   void (*filter)(const FilterTask<T>&);
   OuterKernel<T> outer;
   void (*dot_rows)(const DotTask<T>&);

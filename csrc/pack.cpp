@@ -222,6 +222,13 @@ void pack_full_panel(const Matrix<T>& matrix, Index depth, T* panel) {
 // `used` of the panel's columns exist.
 template <class T>
 void pack_panel(const Matrix<T>& matrix, Index depth, Index used, Index width, T* panel) {
+  if (matrix.row_stride == 1 && matrix.col_stride != 1) {
+    kernels_of<T>().transpose_rows(matrix.data, matrix.col_stride, used, depth, panel, width);
+    for (Index k = 0; k < depth && used < width; ++k) {
+      std::fill(panel + k * width + used, panel + (k + 1) * width, T(0));
+    }
+    return;
+  }
   switch (used == width ? width : 0) {
     case 4: return pack_full_panel<4>(matrix, depth, panel);
     case 6: return pack_full_panel<6>(matrix, depth, panel);
@@ -263,7 +270,9 @@ void pack_panels(const PlaneColumns<T>& columns, Index k0, Index depth, Index j0
     VectorCopy copies[GemmKernel<T>::max_size];
     Index n_copies = 0;
     for_each_row({first, first + used}, columns.width, [&](Index row, Range pixels) {
-      const Index from = row * columns.row, to = row * columns.width - first;
+      const Index from = row / columns.image_rows * columns.image +
+                         row % columns.image_rows * columns.row;
+      const Index to = row * columns.width - first;
       for (Index ow = pixels.begin; ow < pixels.end; ow += lanes) {
         copies[n_copies++] = {from + ow, to + ow};
       }

@@ -54,14 +54,15 @@ template <class T>
 void write_planes(const Conv2d& p, const PlaneLayout& layout, const View<T>& x, Range channels,
                   Range rows, bool padding_is_there, T* planes);
 
-// The columns of a band of output rows, as a matrix that is read from its planes: row k begins
-// tap_offsets[k] elements after `planes`; column j is output pixel (j / width, j % width), and those
-// rows of pixels are `row` elements apart. Whole vectors are readable behind each of them.
+// The columns of a band of output rows of one or more images, as a matrix that is read from their
+// planes: row k begins tap_offsets[k] elements after `planes`; column j is pixel j % width of output
+// row j / width. Of these rows every image has image_rows, `row` elements apart, and the images are
+// `image` elements apart. Whole vectors are readable behind each row.
 template <class T>
 struct PlaneColumns {
   const T* planes;
   const std::ptrdiff_t* tap_offsets;
-  Index width, row;
+  Index width, row, image_rows, image;
 };
 
 // The adjoint of columns, for contiguous images: dx[...] += cols[...], constant padding dropped.

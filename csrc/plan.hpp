@@ -20,9 +20,10 @@ struct Plan {
   // implicit_gemm: output rows whose padded input is in memory at once, and the elements that a
   // whole vector may reach behind a row.
   Index band = 0, lanes = 1;
-  // implicit_gemm: images of one group that a task computes, or whose planes are in memory at once,
-  // if a band is a whole image.
+  // implicit_gemm, where a band is a whole image: images whose planes are in memory at once.
   Index images_at_once = 1;
+  // Bands, or lots of images, that a task computes one after the other.
+  Index units_at_once = 1;
   // implicit_gemm: each output channel is the sum of its input channels, filtered one by one.
   bool filters = false;
   // implicit_gemm: the right operand is packed from the planes, else read there.

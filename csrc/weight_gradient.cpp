@@ -53,25 +53,31 @@ class WeightGradient {
     const Index pieces = plan_.channel_pieces, parts = plan_.unit_pieces, taps = p_.taps();
     Scratch shared(Scratch::bytes<T>(plan_.shared));
     T* const sums = shared.take<T>(plan_.shared);
-    parallel_for(plan_.threads, p_.groups * pieces * parts, [&](Index task) {
-      const Index part = task % parts, g = task / parts / pieces;
-      const Range channels = piece(task / parts % pieces, pieces, p_.group_in(), 1);
-      const Range rows{channels.begin * p_.window(), channels.end * p_.window()};
-      T* const mine = sums + ((g * parts + part) * taps + rows.begin) * padded_m_;
-      std::fill_n(mine, rows.size() * padded_m_, T(0));
+    const Index tasks = p_.groups * pieces * parts, steps = ceil_div(tasks, plan_.units_at_once);
+    parallel_for(plan_.threads, steps, [&](Index step) {
       Scratch own(Scratch::bytes<T>(plan_.columns) + Scratch::bytes<T>(plan_.right));
       T* const planes = own.take<T>(plan_.columns);
       T* const packed = own.take<T>(plan_.right);
-      const Range units = piece(part, parts, units_, 1);
-      for (Index unit = units.begin; unit < units.end; ++unit) {
-        const Range images = images_of(unit), band = band_of(unit);
-        for (Index n = images.begin; n < images.end; ++n) {
-          write_planes(p_, layout_, x_.from(n, g * p_.group_in()), channels, band,
-                       unit > units.begin && bands_ == 1,
-                       planes + (n - images.begin) * image_planes_);
+      Index padded_images = 0;
+      const Range these = piece(step, steps, tasks, 1);
+      for (Index task = these.begin; task < these.end; ++task) {
+        const Index part = task % parts, g = task / parts / pieces;
+        const Range channels = piece(task / parts % pieces, pieces, p_.group_in(), 1);
+        T* const mine =
+            sums + ((g * parts + part) * taps + channels.begin * p_.window()) * padded_m_;
+        std::fill_n(mine, channels.size() * p_.window() * padded_m_, T(0));
+        const Range units = piece(part, parts, units_, 1);
+        for (Index unit = units.begin; unit < units.end; ++unit) {
+          const Range images = images_of(unit), band = band_of(unit);
+          for (Index i = 0; i < images.size(); ++i) {
+            const View<T> image = x_.from(images.begin + i, g * p_.group_in());
+            write_planes(p_, layout_, image, channels, band, i < padded_images,
+                         planes + i * image_planes_);
+          }
+          if (bands_ == 1 && pieces == 1) padded_images = std::max(padded_images, images.size());
+          plan_.filters ? add_dots(g, images, band, channels, planes, mine)
+                        : add_products(g, images, band, channels, planes, packed, mine);
         }
-        plan_.filters ? add_dots(g, images, band, channels, planes, mine)
-                      : add_products(g, images, band, rows.size(), planes, packed, mine);
       }
     });
     parallel_for(plan_.threads, p_.groups * pieces, [&](Index task) {
@@ -95,11 +101,11 @@ class WeightGradient {
   }
 
   // Blocks of at most GemmBlocks::depth pixels, as nearly equal as can be.
-  void add_products(Index g, Range images, Range band, Index taps, const T* planes, T* packed,
+  void add_products(Index g, Range images, Range band, Range channels, const T* planes, T* packed,
                     T* sums) const {
     const OuterKernel<T>& kernel = kernels_of<T>().outer;
     const Index image_pixels = band.size() * p_.w.out, pixels = images.size() * image_pixels;
-    const Index blocks = ceil_div(pixels, GemmBlocks::depth);
+    const Index blocks = ceil_div(pixels, GemmBlocks::depth), taps = channels.size() * p_.window();
     for (Index block = 0; block < blocks; ++block) {
       const Range these = piece(block, blocks, pixels, 1);
       for (Index j = 0; j < m_; j += kernel.nr) {

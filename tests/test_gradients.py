@@ -11,7 +11,7 @@ from cases import CONV_CASES, Case, integers, normal
 from convpool import reference
 from convpool._typing import Array
 
-every_algorithm = pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col"])
+every_algorithm = pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col", "implicit_gemm"])
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 every_case = pytest.mark.parametrize("case", CONV_CASES, ids=str)
 
@@ -285,8 +285,53 @@ def test_an_infinite_weight_does_not_meet_what_lies_beside_the_gradient() -> Non
         assert dx[0, 0, 21, 21] == 1
 
 
-def test_a_stride_has_no_input_gradient_as_a_convolution() -> None:
-    with pytest.raises(NotImplementedError, match="implicit_gemm"):
-        convpool.conv2d_grad_input(
-            np.ones((1, 2, 2)), np.ones((1, 1, 2, 2)), (1, 4, 4), 2, algorithm="implicit_gemm"
+def test_what_has_no_input_gradient_as_convolutions() -> None:
+    dy, w = np.ones((1, 1, 1)), np.ones((1, 1, 2, 2))
+    for refused in ({"stride": (9, 8)}, {"padding": 1, "stride": 4, "pad_mode": "edge"}):
+        kwargs: Any = {**refused, "algorithm": "implicit_gemm"}
+        with pytest.raises(NotImplementedError, match="implicit_gemm"):
+            convpool.conv2d_grad_input(dy, w, (1, 3, 3), **kwargs)
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+@pytest.mark.parametrize("stride", [1, 2, 3, (4, 6)])
+@pytest.mark.parametrize("kernel", [1, 2, 3, (5, 4)])
+def test_phases_of_strides_and_dilations(kernel: Any, stride: Any, dilation: int) -> None:
+    geometry: Any = {"stride": stride, "dilation": dilation, "padding": ((2, 1), (0, 3))}
+    kh, kw = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    for shape, groups in (((2, 4, 17, 19), 2), ((1, 2, 16, 13), 2)):
+        x, w = integers(shape), integers((4, shape[1] // groups, kh, kw), seed=1)
+        y = convpool.conv2d(x, w, **geometry, groups=groups, algorithm="direct")
+        dy = integers(y.shape, seed=2)
+        dx = convpool.conv2d_grad_input(
+            dy, w, x.shape, **geometry, groups=groups, algorithm="implicit_gemm"
         )
+        expected = reference.conv2d_grad_input(dy, w, x.shape, **geometry, groups=groups)
+        assert_array_equal(dx, expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("width", [5, 8, 9, 16, 19, 33])
+def test_taps_that_do_not_read_a_cell_do_not_feel_it(width: int, channels: int) -> None:
+    x, dy = normal((2, channels, 9, width)), normal((2, channels, 7, width - 2), seed=1)
+    clean = convpool.conv2d_grad_weight(dy, x, 3, groups=channels)
+    x[..., -1] = np.nan
+    dw = convpool.conv2d_grad_weight(dy, x, 3, groups=channels)
+    assert_array_equal(dw[..., :2], clean[..., :2])
+    assert np.isnan(dw[..., 2]).all()
+
+
+@pytest.mark.parametrize("channels", [(1, 1), (6, 16), (40, 64)])
+@pytest.mark.parametrize("size", [7, 10, 14])
+def test_an_image_has_the_same_bits_in_every_batch(size: int, channels: tuple[int, int]) -> None:
+    c_in, c_out = channels
+    x, w = normal((7, c_in, size, size)), normal((c_out, c_in, 3, 3), seed=1)
+    bias = normal((c_out,), seed=2)
+    y = convpool.conv2d(x, w, bias, padding=1)
+    dx = convpool.conv2d_grad_input(y, w, x.shape, padding=1)
+    for first in range(7):
+        for count in (1, 3):
+            part = slice(first, first + count)
+            assert_array_equal(convpool.conv2d(x[part], w, bias, padding=1), y[part])
+            part_dx = convpool.conv2d_grad_input(y[part], w, x[part].shape, padding=1)
+            assert_array_equal(part_dx, dx[part])
