@@ -56,7 +56,10 @@ std::string to_word(const char* name, py::handle object) {
   if (!PyUnicode_Check(object.ptr())) {
     fail_type(std::string(name) + " must be a str, got " + shown(object));
   }
-  return py::cast<std::string>(object);
+  Py_ssize_t size = 0;
+  const char* text = PyUnicode_AsUTF8AndSize(object.ptr(), &size);
+  if (!text) throw py::error_already_set();
+  return {text, static_cast<std::size_t>(size)};
 }
 
 bool to_bool(const char* name, py::handle object) {

@@ -58,13 +58,14 @@ struct Job {
   std::exception_ptr error;
 
   void work(bool is_caller) {
-    Clock::time_point last_check = is_caller ? Clock::now() : Clock::time_point();
+    const bool checks = is_caller && interrupt_check && tasks > 1;
+    Clock::time_point last_check = checks ? Clock::now() : Clock::time_point();
     while (!failed.load(std::memory_order_relaxed)) {
       const std::int64_t index = next.fetch_add(1, std::memory_order_relaxed);
       if (index >= tasks) return;
       try {
         task(body, index);
-        if (is_caller && interrupt_check && Clock::now() - last_check > interrupt_period) {
+        if (checks && Clock::now() - last_check > interrupt_period) {
           last_check = Clock::now();
           interrupt_check();
         }
