@@ -17,7 +17,8 @@ sys.path.insert(0, str(BENCHMARKS))
 import compare  # noqa: E402
 import measure  # noqa: E402
 import report  # noqa: E402
-from layers import LAYERS, AnyLayer, Array, Layer, Pool  # noqa: E402
+from layer import AnyLayer, Array, Layer, Pool  # noqa: E402
+from layers import LAYERS  # noqa: E402
 from peer import Peer, Unsupported  # noqa: E402
 from peers import BASELINE, PEERS  # noqa: E402
 
