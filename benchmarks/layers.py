@@ -246,9 +246,7 @@ def _pool_gradients() -> list[AnyLayer]:
     )
     quick = ("max 3x3 s2 64 @112", "average 2x2 s2 64 @112")
     return [
-        replace(
-            _derived(layer, "pool gradient", "dx", quick), operation=f"{layer.operation}_grad"
-        )
+        replace(_derived(layer, "pool gradient", "dx", quick), operation=f"{layer.operation}_grad")
         for layer in layers
     ]
 

@@ -98,10 +98,10 @@ PEERS: list[Peer] = [
     Peer("convpool implicit", "convpool", {"conv2d": partial(_conv2d, "implicit_gemm")}),
     Peer("convpool im2col", "convpool", {"conv2d": partial(_conv2d, "im2col")}),
     Peer("convpool direct", "convpool", {"conv2d": partial(_conv2d, "direct")}),
-    Peer("numpy windows", "numpy", NUMPY_WINDOWS),
-    Peer("numpy loop", "numpy", NUMPY_LOOP),
     Peer("torch", "torch", TORCH, torch_context, scales=True),
     Peer("onnxruntime", "onnxruntime", ONNXRUNTIME, packs_once=True, scales=True),
     Peer("scipy correlate2d", "scipy", SCIPY),
     Peer("opencv filter2D", "cv2", OPENCV, opencv_context, scales=True),
+    Peer("numpy windows", "numpy", NUMPY_WINDOWS),
+    Peer("numpy loop", "numpy", NUMPY_LOOP),
 ]
