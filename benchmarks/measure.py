@@ -81,8 +81,6 @@ class Timed:
 
     def sample(self) -> None:
         """Take one sample."""
-        if self.threads > 1:
-            time.sleep(SETTLE_SECONDS)
         with self.peer.context(self.threads):
             if self.seconds < WARM_UP_BELOW_SECONDS:
                 self.call()
@@ -135,6 +133,7 @@ def _relative_error(y: Array, exact: Array) -> float:
 def time_interleaved(timed: Sequence[Timed], rounds: int) -> None:
     """Take one sample of everything in each round, in a new order each time."""
     order = list(timed)
+    settle = SETTLE_SECONDS if any(one.threads > 1 for one in timed) else 0.0
     shuffle = random.Random(0).shuffle
     gc.collect()
     gc.disable()
@@ -143,6 +142,7 @@ def time_interleaved(timed: Sequence[Timed], rounds: int) -> None:
             shuffle(order)
             for one in order:
                 if one.takes_part(current, rounds):
+                    time.sleep(settle)
                     one.sample()
     finally:
         gc.enable()
