@@ -8,7 +8,7 @@ from typing import Any
 from ceiling import Ceiling
 from measure import LayerResult
 from peers import BASELINE
-from tables import Column, columns, format_ratio, format_seconds, ratios, rival
+from tables import Column, fastest, format_ratio, format_seconds, ratios
 
 __all__ = [
     "BEGIN",
@@ -86,21 +86,13 @@ def text_lines(result: LayerResult, ceiling: Ceiling) -> list[str]:
 
 def verdict(results: Sequence[LayerResult]) -> str:
     """Return the line that says on how many layers nobody is faster than convpool."""
-    peers = {column.peer for column in columns(results)}
-    behind, compared = [], 0
-    for result in results:
-        found = [
-            (ratio, name)
-            for name in sorted(peers)
-            for ratio in ratios([result], Column(name, rival(result, name)))
-        ]
-        if not found:
-            continue
-        compared += 1
-        ratio, name = min(found)
-        if ratio < 1:
-            behind.append(f"{result.layer.name} ({name} {format_ratio(ratio)})")
-    text = f"No peer is faster than convpool on {compared - len(behind)} of {compared} layers"
+    found = [(result.layer.name, fastest(result)) for result in results]
+    compared = [(layer, *best) for layer, best in found if best is not None]
+    behind = [
+        f"{layer} ({name} {format_ratio(ratio)})" for layer, ratio, name in compared if ratio < 1
+    ]
+    ahead = len(compared) - len(behind)
+    text = f"No peer is faster than convpool on {ahead} of {len(compared)} layers"
     return text + (f"; faster are: {', '.join(behind)}" if behind else "")
 
 

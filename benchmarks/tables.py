@@ -15,6 +15,7 @@ __all__ = [
     "Column",
     "class_tables",
     "columns",
+    "fastest",
     "format_ratio",
     "format_seconds",
     "geometric_mean",
@@ -34,9 +35,11 @@ CLASS_LEGEND = (
 )
 SUMMARY_LEGEND = (
     "Libraries: their time divided by convpool's, as geometric mean over the layers of the class "
-    "and, in parentheses, smallest. Floor: the part of the call's time, in parentheses of the "
-    "prepared call's, in which NumPy's matmul would do as many operations or a copy move as many "
-    "bytes. Error: the largest of convpool's, against float64."
+    "and, in parentheses, smallest; above 1x convpool is faster. Fastest peer: the same for the "
+    "fastest of them on each layer, packed weights against packed weights. Floor: the part of "
+    "the call's time, in parentheses of the prepared call's, in which NumPy's matmul would do as "
+    "many operations or a copy move as many bytes. Error: the largest of convpool's, against "
+    "float64."
 )
 
 OWN = {peer.name for peer in PEERS if peer.package == "convpool"}
@@ -103,6 +106,19 @@ def ratios(results: Iterable[LayerResult], column: Column) -> list[float]:
         for result in results
         if {column.peer, column.rival} <= result.peers.keys()
     ]
+
+
+def fastest(result: LayerResult) -> tuple[float, str] | None:
+    """Return ratio and name of the fastest peer, if any was timed, under its own conditions."""
+    return min(
+        (
+            (ratio, column.peer)
+            for column in columns([result])
+            if column.rival == rival(result, column.peer)
+            for ratio in ratios([result], column)
+        ),
+        default=None,
+    )
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -191,11 +207,14 @@ def summary_table(results: Iterable[LayerResult], ceiling: Ceiling) -> str:
     """Return a row for each class: mean and smallest ratio to each peer."""
     results = list(results)
     peers = main_columns(results)
-    rows = [["class (layers)", "floor", "error", *(column.short_label for column in peers)]]
+    head = ["class (layers)", "floor", "error", "fastest peer"]
+    rows = [[*head, *(column.short_label for column in peers)]]
     for group, members in group_results(results).items():
         calls = _percent(geometric_mean(_of_floor(members, BASELINE, ceiling)))
         if prepared := _of_floor(members, PREPARED, ceiling):
             calls += f" ({_percent(geometric_mean(prepared))})"
+        best = [found[0] for result in members if (found := fastest(result)) is not None]
         row = [f"{GROUPS[group]} ({len(members)})", calls, _error(members)]
+        row.append(_mean_and_smallest(best))
         rows.append([*row, *(_mean_and_smallest(ratios(members, column)) for column in peers)])
     return markdown(rows)

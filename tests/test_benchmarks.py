@@ -251,7 +251,7 @@ def test_run_writes_json_tables_and_chart(tmp_path: Path) -> None:
 
     command = "`python benchmarks/run.py --layers '^chapter' --peers 'im2col|windows' --rounds 3`"
     text = readme.read_text(encoding="utf-8")
-    head = "| class (layers) | floor | error | numpy |"
+    head = "| class (layers) | floor | error | fastest peer | numpy |"
     assert text.startswith(f"before\n{report.BEGIN}\n{head}\n")
     assert text.endswith(f"\n{report.END}\nafter\n")
     assert "old" not in text
