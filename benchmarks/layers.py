@@ -1,99 +1,30 @@
-"""What is timed: layers of real networks and image filters, as data.
+"""What is timed: layers of real networks and image filters, as data, in classes.
 
-A layer knows its shapes, its work and its inputs; how to compute it is the business of
-``peers.py``. To add one, add a line to `LAYERS`.
+To add a layer, add a line to its class; a new class also needs a title in `GROUPS`.
 """
 
-import math
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
+from layer import AnyLayer, Layer, Pool
 
-Array: TypeAlias = NDArray[Any]
-Shape: TypeAlias = tuple[int, int, int, int]
+__all__ = ["GROUPS", "LAYERS"]
 
-__all__ = ["LAYERS", "AnyLayer", "Array", "Layer", "Pool"]
-
-
-def _out_size(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
-    return (size + 2 * padding - (kernel - 1) * dilation - 1) // stride + 1
-
-
-def _normal(shape: tuple[int, ...], seed: int) -> Array:
-    """Random data: arithmetic on zeros or constants draws less power, so it runs faster."""
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A convolution; stride, padding and dilation are the same on both axes."""
-
-    name: str
-    group: str
-    x_shape: Shape
-    weight_shape: Shape
-    stride: int = 1
-    padding: int = 0
-    dilation: int = 1
-    groups: int = 1
-    quick: bool = False
-
-    @property
-    def operation(self) -> str:
-        """Key of this layer's builder in `peers.Peer.operations`."""
-        return "conv2d"
-
-    @property
-    def output_shape(self) -> Shape:
-        """Shape of the result, `(N, C_out, H_out, W_out)`."""
-        n, _, h, w = self.x_shape
-        oc, _, kh, kw = self.weight_shape
-        s, p, d = self.stride, self.padding, self.dilation
-        return n, oc, _out_size(h, kh, s, p, d), _out_size(w, kw, s, p, d)
-
-    @property
-    def flops(self) -> int:
-        """Operations of the definition; a multiply-add counts two."""
-        return 2 * math.prod(self.output_shape) * math.prod(self.weight_shape[1:])
-
-    def inputs(self) -> tuple[Array, ...]:
-        """Image and weight, the same in every run."""
-        return _normal(self.x_shape, seed=1), _normal(self.weight_shape, seed=2)
-
-
-@dataclass(frozen=True)
-class Pool:
-    """A pooling layer: `operation` is ``"max_pool2d"`` or ``"avg_pool2d"``."""
-
-    name: str
-    group: str
-    operation: str
-    x_shape: Shape
-    kernel: int
-    stride: int
-    padding: int = 0
-    quick: bool = False
-
-    @property
-    def output_shape(self) -> Shape:
-        """Shape of the result, `(N, C, H_out, W_out)`."""
-        n, c, h, w = self.x_shape
-        k, s, p = self.kernel, self.stride, self.padding
-        return n, c, _out_size(h, k, s, p), _out_size(w, k, s, p)
-
-    @property
-    def flops(self) -> int:
-        """One comparison or addition for each cell of each window."""
-        return math.prod(self.output_shape) * self.kernel**2
-
-    def inputs(self) -> tuple[Array, ...]:
-        """Image, the same in every run."""
-        return (_normal(self.x_shape, seed=1),)
-
-
-AnyLayer: TypeAlias = Layer | Pool
+GROUPS = {
+    "chapter": "the chapter's call",
+    "lenet": "LeNet",
+    "first": "first layers",
+    "large": "large layers, 1x1 and 3x3",
+    "depthwise": "depthwise",
+    "grouped": "32 groups",
+    "image": "one-channel images",
+    "pool": "pools",
+    "float64": "float64",
+    "input gradient": "input gradients",
+    "weight gradient": "weight gradients",
+    "pool gradient": "gradients of pools",
+}
+"""Title of each class, in the order of the tables."""
 
 
 def _square(
@@ -111,7 +42,7 @@ def _square(
     """Build a layer on square images that pads as networks do, by half the kernel."""
     ic, oc = channels
     return Layer(
-        name,
+        name if batch == 1 else f"{name}, batch {batch}",
         group,
         (batch, ic, size, size),
         (oc, ic // groups, kernel, kernel),
@@ -123,40 +54,201 @@ def _square(
 
 
 def _lenet(batch: int) -> list[Layer]:
-    suffix = f", batch {batch}"
+    c1 = _square("LeNet c1 5x5 1-6 @28", "lenet", (1, 6), 28, 5, batch=batch, quick=batch == 1)
+    c3 = Layer("LeNet c3 5x5 6-16 @14", "lenet", (batch, 6, 14, 14), (16, 6, 5, 5))
+    if batch == 1:
+        return [c1, c3]
+    return [c1, replace(c3, name=f"{c3.name}, batch {batch}", quick=True)]
+
+
+def _large(batch: int) -> list[Layer]:
+    def layer(channels: tuple[int, int], size: int, kernel: int, stride: int = 1) -> Layer:
+        step = "" if stride == 1 else f" s{stride}"
+        return _square(
+            f"ResNet {kernel}x{kernel}{step} {channels[0]}-{channels[1]} @{size}",
+            "large",
+            channels,
+            size,
+            kernel,
+            stride=stride,
+            batch=batch,
+            quick=batch == 1 and (kernel, stride, size) in ((1, 1, 56), (3, 1, 56), (3, 1, 14)),
+        )
+
+    layers = [
+        layer((64, 256), 56, 1),
+        layer((64, 64), 56, 3),
+        layer((128, 128), 56, 3, stride=2),
+        layer((256, 1024), 14, 1),
+        layer((256, 256), 14, 3),
+        layer((512, 512), 7, 3),
+    ]
+    if batch == 1:
+        return [*layers, layer((128, 128), 28, 3), layer((512, 2048), 7, 1)]
+    return layers
+
+
+def _depthwise(
+    channels: int, size: int, kernel: int, stride: int = 1, *, quick: bool = False
+) -> Layer:
+    step = "" if stride == 1 else f" s{stride}"
+    return _square(
+        f"depthwise {kernel}x{kernel}{step} {channels} @{size}",
+        "depthwise",
+        (channels, channels),
+        size,
+        kernel,
+        stride=stride,
+        groups=channels,
+        quick=quick,
+    )
+
+
+def _grouped(channels: int, size: int, stride: int = 1, *, quick: bool = False) -> Layer:
+    step = "" if stride == 1 else f" s{stride}"
+    name = f"ResNeXt 3x3{step} {channels}-{channels} g32 @{size}"
+    both = (channels, channels)
+    return _square(name, "grouped", both, size, 3, stride=stride, groups=32, quick=quick)
+
+
+def _images(height: int, width: int, *, quick: Sequence[int] = ()) -> list[Layer]:
     return [
-        _square(f"LeNet c1 5x5 1-6 @28{suffix}", "lenet", (1, 6), 28, 5, batch=batch, quick=True),
         Layer(
-            f"LeNet c3 5x5 6-16 @14{suffix}",
-            "lenet",
-            (batch, 6, 14, 14),
-            (16, 6, 5, 5),
-            quick=batch > 1,
-        ),
+            f"image {height}x{width}, {kernel}x{kernel}",
+            "image",
+            (1, 1, height, width),
+            (1, 1, kernel, kernel),
+            padding=kernel // 2,
+            quick=kernel in quick,
+        )
+        for kernel in (3, 5, 7, 11, 15, 31)
     ]
 
 
-def _image(kernel: int) -> Layer:
-    name = f"image 512x512, {kernel}x{kernel}"
-    return _square(name, "image", (1, 1), 512, kernel, quick=kernel in (3, 7))
+def _pool(
+    kind: str, kernel: int, stride: int, padding: int, channels: int, size: int, batch: int = 1
+) -> Pool:
+    step = "" if stride == 1 else f" s{stride}"
+    name = f"{kind} {kernel}x{kernel}{step} {channels} @{size}"
+    return Pool(
+        name if batch == 1 else f"{name}, batch {batch}",
+        "pool",
+        {"max": "max_pool2d", "average": "avg_pool2d"}[kind],
+        (batch, channels, size, size),
+        kernel,
+        stride,
+        padding,
+        quick=(size, stride, batch) == (112, 2, 1) and kernel == {"max": 3, "average": 2}[kind],
+    )
 
 
-LAYERS: list[AnyLayer] = [
+FORWARD: list[AnyLayer] = [
     Layer("chapter 6x8, 1x2", "chapter", (1, 1, 6, 8), (1, 1, 1, 2), quick=True),
     *_lenet(1),
     *_lenet(256),
     _square("ResNet 7x7 s2 3-64 @224", "first", (3, 64), 224, 7, stride=2, quick=True),
     _square("VGG 3x3 3-64 @224", "first", (3, 64), 224, 3),
-    _square("ResNet 1x1 64-256 @56", "large", (64, 256), 56, 1, quick=True),
-    _square("ResNet 3x3 64-64 @56", "large", (64, 64), 56, 3, quick=True),
-    _square("ResNet 3x3 s2 128-128 @56", "large", (128, 128), 56, 3, stride=2),
-    _square("ResNet 3x3 256-256 @14", "large", (256, 256), 14, 3, quick=True),
-    _square("ResNet 3x3 512-512 @7", "large", (512, 512), 7, 3),
-    _square("depthwise 3x3 32 @112", "depthwise", (32, 32), 112, 3, groups=32, quick=True),
-    _square("depthwise 3x3 s2 64 @112", "depthwise", (64, 64), 112, 3, stride=2, groups=64),
-    _square("depthwise 3x3 512 @14", "depthwise", (512, 512), 14, 3, groups=512),
-    _square("ResNeXt 3x3 128-128 g32 @56", "grouped", (128, 128), 56, 3, groups=32, quick=True),
-    *(_image(kernel) for kernel in (3, 5, 7, 15, 31)),
-    Pool("max 3x3 s2 64 @112", "pool", "max_pool2d", (1, 64, 112, 112), 3, 2, 1, quick=True),
-    Pool("average 2x2 s2 64 @112", "pool", "avg_pool2d", (1, 64, 112, 112), 2, 2, quick=True),
+    _square("MobileNet 3x3 s2 3-32 @224", "first", (3, 32), 224, 3, stride=2),
+    *_large(1),
+    *_large(16),
+    _depthwise(32, 112, 3, quick=True),
+    _depthwise(64, 112, 3, 2),
+    _depthwise(144, 56, 3),
+    _depthwise(512, 14, 3),
+    _depthwise(96, 56, 7),
+    _depthwise(384, 14, 7),
+    _depthwise(64, 112, 7, 2),
+    _grouped(128, 56, quick=True),
+    _grouped(256, 56, 2),
+    _grouped(512, 14),
+    *_images(512, 512, quick=(3, 7)),
+    *_images(1080, 1920),
+    _pool("max", 2, 2, 0, 64, 112),
+    _pool("max", 3, 2, 1, 64, 112),
+    _pool("max", 3, 2, 1, 64, 112, batch=16),
+    _pool("max", 3, 1, 1, 192, 28),
+    _pool("max", 5, 1, 2, 256, 20),
+    _pool("max", 13, 1, 6, 512, 13),
+    _pool("average", 2, 2, 0, 64, 112),
+    _pool("average", 2, 2, 0, 64, 112, batch=16),
+    _pool("average", 3, 1, 1, 192, 28),
+    _pool("average", 5, 3, 0, 768, 17),
+    _pool("average", 13, 1, 0, 1000, 13),
 ]
+
+
+def _named(*names: str) -> list[AnyLayer]:
+    by_name = {layer.name: layer for layer in FORWARD}
+    return [by_name[name] for name in names]
+
+
+def _derived(layer: AnyLayer, group: str, suffix: str, quick: Sequence[str]) -> AnyLayer:
+    """Give a forward layer another name and class."""
+    return replace(layer, name=f"{layer.name}, {suffix}", group=group, quick=layer.name in quick)
+
+
+def _float64() -> list[AnyLayer]:
+    layers = _named(
+        "LeNet c3 5x5 6-16 @14, batch 256",
+        "ResNet 7x7 s2 3-64 @224",
+        "ResNet 1x1 64-256 @56",
+        "ResNet 3x3 64-64 @56",
+        "ResNet 3x3 256-256 @14",
+        "depthwise 3x3 32 @112",
+        "ResNeXt 3x3 128-128 g32 @56",
+        "image 512x512, 3x3",
+        "image 512x512, 7x7",
+        "max 3x3 s2 64 @112",
+        "average 2x2 s2 64 @112",
+    )
+    quick = ("ResNet 3x3 256-256 @14",)
+    return [
+        replace(_derived(layer, "float64", "float64", quick), dtype="float64") for layer in layers
+    ]
+
+
+def _gradients() -> list[AnyLayer]:
+    layers = _named(
+        "LeNet c3 5x5 6-16 @14, batch 256",
+        "ResNet 7x7 s2 3-64 @224",
+        "ResNet 1x1 64-256 @56",
+        "ResNet 3x3 64-64 @56",
+        "ResNet 3x3 s2 128-128 @56",
+        "ResNet 3x3 256-256 @14",
+        "ResNet 3x3 512-512 @7",
+        "ResNet 3x3 64-64 @56, batch 16",
+        "depthwise 3x3 32 @112",
+        "depthwise 3x3 s2 64 @112",
+        "depthwise 7x7 96 @56",
+        "ResNeXt 3x3 128-128 g32 @56",
+        "ResNeXt 3x3 s2 256-256 g32 @56",
+        "image 512x512, 5x5",
+    )
+    quick = ("ResNet 3x3 64-64 @56", "depthwise 3x3 32 @112")
+    return [
+        replace(_derived(layer, group, suffix, quick), operation=operation)
+        for operation, group, suffix in (
+            ("conv2d_grad_input", "input gradient", "dx"),
+            ("conv2d_grad_weight", "weight gradient", "dw"),
+        )
+        for layer in layers
+    ]
+
+
+def _pool_gradients() -> list[AnyLayer]:
+    layers = _named(
+        "max 2x2 s2 64 @112",
+        "max 3x3 s2 64 @112",
+        "max 5x5 256 @20",
+        "average 2x2 s2 64 @112",
+        "average 3x3 192 @28",
+        "average 5x5 s3 768 @17",
+    )
+    quick = ("max 3x3 s2 64 @112", "average 2x2 s2 64 @112")
+    return [
+        replace(_derived(layer, "pool gradient", "dx", quick), operation=f"{layer.operation}_grad")
+        for layer in layers
+    ]
+
+
+LAYERS: list[AnyLayer] = [*FORWARD, *_float64(), *_gradients(), *_pool_gradients()]

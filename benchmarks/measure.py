@@ -5,30 +5,33 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 
 import numpy as np
 
-from layers import AnyLayer, Array, Layer, Pool
+from exact import float64_result
+from layer import AnyLayer, Array
 from peer import Call, Peer, Unsupported
 
-__all__ = ["LayerResult", "PeerResult", "float64_result", "measure_layer"]
+__all__ = ["LayerResult", "PeerResult", "Timed", "measure_layer", "start", "time_interleaved"]
 
 # Seconds that one sample lasts at least, so that the clock and the loop do not matter.
 SAMPLE_SECONDS = 5e-3
 # A peer that needs longer than this for all rounds of a layer takes part in fewer of them.
-PEER_SECONDS = 1.5
+PEER_SECONDS = 0.5
 FEWEST_ROUNDS = 3
+# A peer whose first call takes longer than this is not called again: that call is its sample.
+SINGLE_CALL_SECONDS = 0.8
 # Calls shorter than this are preceded by an untimed one, which brings back the caches that the
 # previous peer emptied, as they are found by a program that calls the layer again and again.
 WARM_UP_BELOW_SECONDS = 2e-2
 # Idle threads spin after a call (OpenMP's for 10 ms, ONNX Runtime's for 40 ms) and would take a
 # core from the next peer; with one thread there are none.
 SETTLE_SECONDS = 5e-2
-# float32 peers are near 1e-6; whatever is above this limit has computed something else.
-LARGEST_ERROR = 1e-4
+# Peers are near 1e-6 and 1e-15; whatever is above these limits has computed something else.
+LARGEST_ERROR = {"float32": 1e-4, "float64": 1e-12}
 
 
 @dataclass
@@ -57,46 +60,12 @@ class LayerResult:
     """Reason for each peer that was not timed."""
 
 
-def float64_result(layer: AnyLayer, inputs: tuple[Array, ...]) -> Array:
-    """Compute the layer in float64, tap by tap: little memory, and unlike every peer."""
-    data = [a.astype(np.float64) for a in inputs]
-    return _pool2d(layer, *data) if isinstance(layer, Pool) else _conv2d(layer, *data)
-
-
-def _conv2d(layer: Layer, x: Array, weight: Array) -> Array:
-    n, oc, oh, ow = layer.output_shape
-    _, icg, kh, kw = weight.shape
-    s, p, d, groups = layer.stride, layer.padding, layer.dilation, layer.groups
-    padded = np.pad(x, ((0, 0), (0, 0), (p, p), (p, p)))
-    kernels = weight.reshape(groups, oc // groups, icg, kh, kw)
-    y = np.zeros((n, groups, oc // groups, oh * ow))
-    for i in range(kh):
-        for j in range(kw):
-            rows = slice(i * d, i * d + (oh - 1) * s + 1, s)
-            columns = slice(j * d, j * d + (ow - 1) * s + 1, s)
-            y += kernels[..., i, j] @ padded[:, :, rows, columns].reshape(n, groups, icg, -1)
-    return y.reshape(layer.output_shape)
-
-
-def _pool2d(layer: Pool, x: Array) -> Array:
-    _, _, oh, ow = layer.output_shape
-    k, s, p = layer.kernel, layer.stride, layer.padding
-    largest = layer.operation == "max_pool2d"
-    fill = -np.inf if largest else 0.0
-    padded = np.pad(x, ((0, 0), (0, 0), (p, p), (p, p)), constant_values=fill)
-    y = np.full(layer.output_shape, fill)
-    for i in range(k):
-        for j in range(k):
-            tap = padded[:, :, i : i + (oh - 1) * s + 1 : s, j : j + (ow - 1) * s + 1 : s]
-            y = np.maximum(y, tap) if largest else y + tap
-    return y if largest else y / k**2
-
-
 @dataclass
-class _Runner:
+class Timed:
     """One peer that is ready to be timed."""
 
     peer: Peer
+    threads: int
     call: Call
     result: PeerResult
     seconds: float
@@ -104,13 +73,15 @@ class _Runner:
 
     def takes_part(self, current: int, rounds: int) -> bool:
         """Spread the rounds of a slow peer evenly over all rounds."""
+        if self.seconds > SINGLE_CALL_SECONDS:
+            return False
         per_round = max(self.seconds, SAMPLE_SECONDS)
         wanted = min(rounds, max(FEWEST_ROUNDS, math.floor(PEER_SECONDS / per_round)))
         return current * wanted // rounds != (current - 1) * wanted // rounds
 
     def sample(self) -> None:
         """Take one sample."""
-        with self.peer.context():
+        with self.peer.context(self.threads):
             if self.seconds < WARM_UP_BELOW_SECONDS:
                 self.call()
             elapsed = _time(self.call, self.result.calls_per_sample)
@@ -124,16 +95,33 @@ def _time(call: Call, times: int) -> float:
     return time.perf_counter() - start
 
 
-def _start(peer: Peer, layer: AnyLayer, threads: int, inputs: tuple[Array, ...]) -> _Runner:
-    """Prepare a peer, and find how many of its calls last as long as a sample should."""
+def start(
+    peer: Peer, layer: AnyLayer, threads: int, inputs: tuple[Array, ...], exact: Array
+) -> Timed:
+    """Prepare a peer, check its result, and find how many calls last as long as a sample should.
+
+    Raises
+    ------
+    Unsupported
+        If the peer leaves the layer out.
+    RuntimeError
+        If its result is wrong.
+    """
     call = peer.prepare(layer, threads, inputs)
-    with peer.context():
-        call()
+    with peer.context(threads):
+        begin = time.perf_counter()
+        y = call()
+        first = time.perf_counter() - begin
+        error = _relative_error(y, exact)
+        if not error <= LARGEST_ERROR[layer.dtype]:
+            raise RuntimeError(f"{peer.name} is wrong on {layer.name!r}: error {error:.1e}")
+        if first > SINGLE_CALL_SECONDS:
+            return Timed(peer, threads, call, PeerResult(error, 1, [first]), first)
         calls, elapsed = 1, _time(call, 1)
         while elapsed < SAMPLE_SECONDS:
             calls = min(calls * 10, math.ceil(1.2 * calls * SAMPLE_SECONDS / elapsed))
             elapsed = _time(call, calls)
-    return _Runner(peer, call, PeerResult(math.nan, calls), elapsed / calls)
+    return Timed(peer, threads, call, PeerResult(error, calls), elapsed / calls)
 
 
 def _relative_error(y: Array, exact: Array) -> float:
@@ -142,41 +130,36 @@ def _relative_error(y: Array, exact: Array) -> float:
     return float(np.abs(y - exact).max() / np.abs(exact).max())
 
 
-def measure_layer(
-    layer: AnyLayer, peers: Iterable[Peer], *, threads: int, rounds: int
-) -> LayerResult:
-    """Time every peer once in each round, in a new order each time."""
-    inputs = layer.inputs()
-    exact = float64_result(layer, inputs)
-    runners: list[_Runner] = []
-    left_out: dict[str, str] = {}
-    for peer in peers:
-        try:
-            runner = _start(peer, layer, threads, inputs)
-        except (Unsupported, NotImplementedError) as reason:
-            left_out[peer.name] = str(reason)
-            continue
-        with peer.context():
-            runner.result.error = _relative_error(runner.call(), exact)
-        if not runner.result.error <= LARGEST_ERROR:
-            raise RuntimeError(
-                f"{peer.name} is wrong on {layer.name!r}: error {runner.result.error:.1e}"
-            )
-        runners.append(runner)
-
+def time_interleaved(timed: Sequence[Timed], rounds: int) -> None:
+    """Take one sample of everything in each round, in a new order each time."""
+    order = list(timed)
+    settle = SETTLE_SECONDS if any(one.threads > 1 for one in timed) else 0.0
     shuffle = random.Random(0).shuffle
     gc.collect()
     gc.disable()
     try:
         for current in range(rounds):
-            shuffle(runners)
-            for runner in runners:
-                if runner.takes_part(current, rounds):
-                    if threads > 1:
-                        time.sleep(SETTLE_SECONDS)
-                    runner.sample()
+            shuffle(order)
+            for one in order:
+                if one.takes_part(current, rounds):
+                    time.sleep(settle)
+                    one.sample()
     finally:
         gc.enable()
-    order = [peer.name for peer in peers]
-    runners.sort(key=lambda runner: order.index(runner.peer.name))
-    return LayerResult(layer, {r.peer.name: r.result for r in runners}, left_out)
+
+
+def measure_layer(
+    layer: AnyLayer, peers: Iterable[Peer], *, threads: int, rounds: int
+) -> LayerResult:
+    """Time a layer in interleaved rounds, every peer on the same number of threads."""
+    inputs = layer.inputs()
+    exact = float64_result(layer, inputs)
+    timed: list[Timed] = []
+    left_out: dict[str, str] = {}
+    for peer in peers:
+        try:
+            timed.append(start(peer, layer, threads, inputs, exact))
+        except (Unsupported, NotImplementedError) as reason:
+            left_out[peer.name] = str(reason)
+    time_interleaved(timed, rounds)
+    return LayerResult(layer, {one.peer.name: one.result for one in timed}, left_out)

@@ -6,14 +6,14 @@ from typing import Any, cast
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from layers import Array, Layer, Pool
+from layer import Array, Layer, Pool
 from peer import Call, Unsupported
 
 __all__ = ["loop_conv2d", "loop_pool2d", "windows_conv2d", "windows_pool2d"]
 
 # A quick look should not wait for Python loops, nor run a small machine out of memory.
-LOOP_SECONDS = 1.0
-WINDOW_BYTES = 2 * 2**30
+LOOP_SECONDS = 0.3
+WINDOW_BYTES = 2**30
 
 
 def _pad(x: Array, padding: int, value: float = 0.0) -> Array:
@@ -84,6 +84,8 @@ def loop_pool2d(layer: Pool, threads: int, x: Array) -> Call:
     _, _, oh, ow = layer.output_shape
     reduce, fill = _reduction(layer)
     k, s = layer.kernel, layer.stride
+    if oh * ow * 2e-5 + layer.flops / 5e8 > LOOP_SECONDS:
+        raise Unsupported(f"would take more than {LOOP_SECONDS:g} s")
 
     def call() -> Array:
         padded = _pad(x, layer.padding, fill)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from layers import AnyLayer, Array
+from layer import AnyLayer, Array
 
 __all__ = ["Builder", "Call", "Peer", "Unsupported"]
 
@@ -29,8 +29,12 @@ class Peer:
     """What has to be importable."""
     operations: dict[str, Builder]
     """A builder for each `operation` of a layer: see ``peers.py``."""
-    context: Callable[[], AbstractContextManager[object]] = nullcontext
-    """Entered around every sample, outside the timing."""
+    context: Callable[[int], AbstractContextManager[object]] = nullcontext
+    """Entered with the number of threads around every sample, outside the timing."""
+    packs_once: bool = False
+    """Whether weights are packed before the timed call."""
+    scales: bool = False
+    """Whether the number of threads can change from one sample to the next."""
 
     def installed(self) -> bool:
         """Tell whether the package is there, without importing it."""

@@ -1,21 +1,14 @@
 """Time convpool and its peers on named layers: ``python benchmarks/run.py``.
 
 Only the command line is here; ``layers.py`` says what is timed, ``peers.py`` who,
-``measure.py`` how, and ``report.py`` writes it down. ``README.md`` explains the method.
+``measure.py`` how, and ``tables.py`` and ``chart.py`` show it. ``README.md`` explains the method.
 """
 
 import argparse
-import json
 import os
-import re
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from layers import AnyLayer
 
 # Read when a library is loaded, so they are set before the first import of NumPy.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -36,88 +29,71 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--all", action="store_true", help="time every layer")
     which.add_argument(
-        "--layers", metavar="PATTERN", help="regular expression for names or groups of layers"
+        "--layers", metavar="PATTERN", help="regular expression for names or classes of layers"
     )
     parser.add_argument(
         "--peers", metavar="PATTERN", default="", help="regular expression for names of peers"
     )
-    parser.add_argument("--threads", type=_positive, default=1, help="for every peer (default 1)")
+    parser.add_argument(
+        "--scaling",
+        action="store_true",
+        help="time 1, 2, 4, ... threads, and compare them instead of the peers",
+    )
+    parser.add_argument(
+        "--threads",
+        type=_positive,
+        help="for every peer (default 1); the largest number of --scaling (default: all CPUs)",
+    )
     parser.add_argument("--rounds", type=_positive, default=15, help="default 15")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to FILE")
     parser.add_argument(
-        "--readme", type=Path, metavar="FILE", help="replace the table between FILE's markers"
+        "--readme", type=Path, metavar="FILE", help="replace the summary between FILE's markers"
     )
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="replace or add the section of FILE with this machine's and run's tables",
+    )
+    parser.add_argument(
+        "--chart", type=Path, metavar="FILE", help="draw the ratios; needs matplotlib"
+    )
+    options = parser.parse_args(arguments)
+    if options.scaling and (options.readme or options.chart):
+        parser.error("--scaling has no summary and no chart")
+    return options
 
 
 def command_line(options: argparse.Namespace) -> str:
     """Return the command that repeats this measurement, without the names of its files."""
     words = ["python", "benchmarks/run.py"]
-    if options.all:
-        words.append("--all")
-    if options.layers:
-        words += ["--layers", options.layers]
-    if options.peers:
-        words += ["--peers", options.peers]
-    if options.threads != 1:
-        words += ["--threads", str(options.threads)]
-    if options.rounds != 15:
-        words += ["--rounds", str(options.rounds)]
+    words += ["--all"] if options.all else []
+    words += ["--scaling"] if options.scaling else []
+    for name, default in (("layers", None), ("peers", ""), ("threads", None), ("rounds", 15)):
+        value = getattr(options, name)
+        if value != default:
+            words += [f"--{name}", str(value)]
     return shlex.join(words)
+
+
+def _cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     options = parse_arguments(arguments)
+    command = command_line(options)
+    if options.threads is None:
+        options.threads = _cpus() if options.scaling else 1
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(options.threads)
 
-    import report
-    from layers import LAYERS
-    from measure import measure_layer
-    from peers import BASELINE, PEERS
+    import session
 
-    def matches(pattern: str, *texts: str) -> bool:
-        return any(re.search(pattern, text, re.IGNORECASE) for text in texts)
-
-    if options.layers:
-        layers = [layer for layer in LAYERS if matches(options.layers, layer.name, layer.group)]
-    else:
-        layers = [layer for layer in LAYERS if options.all or layer.quick]
-    if not layers:
-        sys.exit(f"no layer matches {options.layers!r}; there are:\n{_names(LAYERS)}")
-    wanted = [p for p in PEERS if p.name == BASELINE or matches(options.peers, p.name)]
-    peers = [peer for peer in wanted if peer.installed()]
-
-    if options.readme:
-        report.find_table(options.readme)
-
-    environment = report.environment(peers, options.threads, command_line(options))
-    print(report.describe(environment))
-    if missing := [peer.name for peer in wanted if not peer.installed()]:
-        print(f"Not installed, so left out: {', '.join(missing)}.")
-    print()
-    results = []
-    for layer in layers:
-        result = measure_layer(layer, peers, threads=options.threads, rounds=options.rounds)
-        if BASELINE in result.left_out:
-            sys.exit(f"{BASELINE} cannot run {layer.name!r}: {result.left_out[BASELINE]}")
-        results.append(result)
-        print("\n".join(report.text_lines(result)), flush=True)
-
-    table = report.markdown_table(results)
-    print(f"\n{table}\n\nColumns of peers: their time divided by that of {BASELINE}.")
-    if options.json:
-        content = json.dumps(report.as_json(environment, results), indent=1)
-        options.json.write_text(content + "\n", encoding="utf-8")
-    if options.readme:
-        source = f"{report.describe(environment)} Command: `{environment['command']}`."
-        report.replace_table(options.readme, f"{table}\n\n{source}")
-    print(report.verdict(results))
-
-
-def _names(layers: "Sequence[AnyLayer]") -> str:
-    return "\n".join(f"  {layer.name} ({layer.group})" for layer in layers)
+    session.run(options, command)
 
 
 if __name__ == "__main__":
