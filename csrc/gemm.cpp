@@ -20,33 +20,16 @@ struct RightPanel {
   const std::ptrdiff_t* offsets;
 };
 
-// A tile whose columns, the first of them j, may overhang the matrix or run on over blocks of the
-// result: this is the one place that deals with it. The kernel fills a buffer of whole vectors, and
-// the part that exists is copied out.
+// A tile that runs on over blocks of the result: the kernel fills a buffer, which is copied out.
 template <class T>
-void compute_tile(const GemmKernel<T>& kernel, Index rows, Range js, Index depth,
-                  const LeftPanel<T>& a, const RightPanel<T>& b, const Product<T>& c, Index i,
-                  bool accumulate) {
-  const Index columns = js.size(), vectors = (columns + kernel.lanes - 1) / kernel.lanes;
-  const GemmTile<T> tile = kernel.tiles[rows - 1][vectors - 1];
-  const Index left = c.block - js.begin % c.block;
-  if (columns == vectors * kernel.lanes && columns <= left) {
-    tile(depth, a.data, a.row, a.step, b.data, b.offsets, c.column(js.begin) + i * c.ld, c.ld,
-         accumulate);
-    return;
-  }
-  alignas(64) T buffer[GemmKernel<T>::max_size];
-  tile(depth, a.data, a.row, a.step, b.data, b.offsets, buffer, kernel.nr, false);
-  for (Index j = js.begin, end; j < js.end; j = end) {
-    end = std::min(js.end, (j / c.block + 1) * c.block);
+void copy_tile(const T* buffer, Index buffer_row, Index rows, Range columns, const Product<T>& c,
+               Index i, bool accumulate) {
+  for (Index j = columns.begin, end; j < columns.end; j = end) {
+    end = std::min(columns.end, (j / c.block + 1) * c.block);
     for (Index r = 0; r < rows; ++r) {
-      const T* from = buffer + r * kernel.nr + j - js.begin;
+      const T* from = buffer + r * buffer_row + j - columns.begin;
       T* to = c.column(j) + (i + r) * c.ld;
-      if (!accumulate) {
-        std::copy_n(from, end - j, to);
-        continue;
-      }
-      for (Index t = 0; t < end - j; ++t) to[t] += from[t];
+      for (Index t = 0; t < end - j; ++t) to[t] = accumulate ? to[t] + from[t] : from[t];
     }
   }
 }
@@ -117,13 +100,27 @@ void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
           const RightPanel<T> right =
               b.row_offsets ? RightPanel<T>{b.matrix.data + j, b.row_offsets + k0}
                             : RightPanel<T>{b.packed + (j - j0) * depth, panel_offsets};
+          const Range columns{j, std::min(j + nr, n)};
+          const Index vectors = ceil_div(columns.size(), kernel.lanes);
+          const bool in_one_block = c.block >= n || j % c.block + columns.size() <= c.block;
+          T* const c_j = c.block >= n ? c.data + j : c.column(j);
+          const bool add = accumulate || k0 > 0;
           for (Index i = i0; i < i_end; i += mr) {
             const LeftPanel<T> left =
                 a.in_place
                     ? LeftPanel<T>{a.matrix.at(i, k0), a.matrix.row_stride, a.matrix.col_stride}
                     : LeftPanel<T>{a.packed + k0 * round_up(m, mr) + i * depth, 1, mr};
-            compute_tile(kernel, std::min(mr, i_end - i), {j, std::min(j + nr, n)}, depth, left,
-                         right, c, i, accumulate || k0 > 0);
+            const Index tile_rows = std::min(mr, i_end - i);
+            const GemmTile<T> tile = kernel.tiles[tile_rows - 1][vectors - 1];
+            if (in_one_block) {
+              tile(depth, left.data, left.row, left.step, right.data, right.offsets,
+                   c_j + i * c.ld, c.ld, columns.size(), add);
+            } else {
+              alignas(64) T buffer[GemmKernel<T>::max_size];
+              tile(depth, left.data, left.row, left.step, right.data, right.offsets, buffer, nr,
+                   columns.size(), false);
+              copy_tile(buffer, nr, tile_rows, columns, c, i, add);
+            }
           }
         }
       }

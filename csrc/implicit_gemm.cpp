@@ -97,6 +97,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, 
       gemm(channels, m, images.size() * band, k, weights.group(g), right, product, bias != nullptr);
       return;
     }
+    const LeftOperand<T> left = weights.group(g);
     for (Index image = 0; image < images.size(); ++image) {
       const T* cells = planes + image * image_planes;
       T* const image_y = first + image * y_image;
@@ -107,7 +108,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, 
       for (Index oh = 0; !plan.filters && oh < rows.size(); ++oh) {
         const auto right =
             RightOperand<T>::of_rows(cells + oh * p.h.stride * layout.row, offsets.data());
-        gemm(channels, m, p.w.out, k, weights.group(g), right, image_y + oh * p.w.out, p.pixels(),
+        gemm(channels, m, p.w.out, k, left, right, image_y + oh * p.w.out, p.pixels(),
              bias != nullptr);
       }
     }

@@ -23,19 +23,19 @@ namespace convpool {
 //   row-major matrix
 //
 // - k >= 1; c overlaps neither a nor b; each may have any alignment.
-// - `rows` is exact; `columns` is a multiple of the vector length: the driver makes b readable and
-//   passes a buffer for c where they overhang the matrix.
+// - `rows` is exact; b is readable for whole vectors; of c the columns less than `columns` are
+//   written, all or all but some of the last vector's.
 // - Sums run over k in order, so results do not depend on the tile.
 template <class T>
 using GemmTile = void (*)(std::ptrdiff_t k, const T* a, std::ptrdiff_t a_row,
                           std::ptrdiff_t a_step, const T* b, const std::ptrdiff_t* b_offsets, T* c,
-                          std::ptrdiff_t ldc, bool accumulate);
+                          std::ptrdiff_t ldc, std::ptrdiff_t columns, bool accumulate);
 
 // A family of tiles, from 1 x lanes to the full mr x nr.
 template <class T>
 struct GemmKernel {
   static constexpr int max_rows = 8, max_vectors = 8;
-  static constexpr int max_size = 512;  // mr * nr; sizes the driver's buffer for overhanging tiles
+  static constexpr int max_size = 512;  // mr * nr; sizes the driver's buffer for a tile
 
   std::ptrdiff_t mr, nr, lanes;
   GemmTile<T> tiles[max_rows][max_vectors];  // [rows - 1][columns / lanes - 1]
