@@ -22,8 +22,10 @@ class Filter {
     for (Index kw = 0; kw < p.w.kernel; ++kw) {
       offsets_.push_back(layout.tap_offset(p, 0, kw));
     }
-    // No plain sum is longer than a block of the matrix product.
-    blocks_ = ceil_div(p.h.kernel, std::max<Index>(GemmBlocks::depth / p.w.kernel, 1));
+    // No plain sum is longer than a block of the matrix product, or some rows of a wide kernel.
+    constexpr Index fewest_rows = 8;
+    const Index rows = std::max(GemmBlocks::depth / p.w.kernel, fewest_rows);
+    blocks_ = ceil_div(p.h.kernel, rows);
   }
 
   // w are the taps of one output channel; y its rows, which hold the bias where `accumulate`.

@@ -195,7 +195,9 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   const Index row = std::max<Index>(added, 1) * Index{sizeof(T)};
   const Index fixed = planes(1) * Index{sizeof(T)};
   const Index fitting = plan.packs_planes ? packed_planes_bytes : planes_bytes;
-  plan.band = std::clamp<Index>(1 + (fitting - fixed) / row, 1, std::max<Index>(p.h.out, 1));
+  // Shorter bands than kernels would mostly copy each other's input.
+  const Index shortest = std::min<Index>(p.h.kernel, 64);
+  plan.band = std::clamp<Index>(std::max(1 + (fitting - fixed) / row, shortest), 1, std::max<Index>(p.h.out, 1));
   if (threads > 1) {
     // Shorter bands would copy too much of each other's input, or meet the weights too often.
     const Index few = plan.packs_planes ? ceil_div(8 * kernel.nr, p.w.out) : 1;
