@@ -94,6 +94,7 @@ class Result {
   T* data() {
     return static_cast<T*>(written_.mutable_data());
   }
+  const py::array& array() const { return written_; }
   py::object finish();
 
   // Instead of data() and finish(): values that exist already, channels before rows.

@@ -10,6 +10,9 @@
 #define CONVPOOL_COMPILER "GCC " __VERSION__
 #endif
 
+// By this symbol threadpoolctl tells this library from others of the name _core.
+extern "C" PYBIND11_EXPORT int convpool_num_threads() { return convpool::num_threads(); }
+
 namespace convpool::bindings {
 namespace {
 

@@ -5,6 +5,7 @@
 
 #include "bindings.hpp"
 #include "conv2d.hpp"
+#include "scratch.hpp"
 #include "weights.hpp"
 
 namespace convpool::bindings {
@@ -21,14 +22,18 @@ Geometry to_geometry(Object stride, Object padding, Object dilation, Object grou
   return geometry;
 }
 
-Plan plan_for(const Numbers& numbers, const Conv2d& p, Operation operation, Object algorithm,
-              int threads) {
-  const std::string word = to_word("algorithm", algorithm);
+Plan plan_for(const Numbers& numbers, const Conv2d& p, Operation operation,
+              const std::string& algorithm, int threads, bool may_transform = false) {
   switch (numbers.compute) {
-    case Type::float32: return plan_conv2d<float>(p, operation, word, threads);
-    case Type::float64: return plan_conv2d<double>(p, operation, word, threads);
-    default: return plan_conv2d<std::uint64_t>(p, operation, word, threads);
+    case Type::float32: return plan_conv2d<float>(p, operation, algorithm, threads, may_transform);
+    case Type::float64: return plan_conv2d<double>(p, operation, algorithm, threads, may_transform);
+    default: return plan_conv2d<std::uint64_t>(p, operation, algorithm, threads);
   }
+}
+
+// Which numbers a transform in float64 computes as well as the other algorithms.
+bool may_transform(const Numbers& numbers) {
+  return numbers.is_integer || numbers.result.itemsize() < (numbers.is_complex ? 16 : 8);
 }
 
 // Largest sum of `terms` products, for whole numbers; floating ones need no bound.
@@ -97,6 +102,25 @@ py::array prepared_images(const Operand& x, const Conv2d& p, Type type, Layout l
   return columns_are_input(p) ? x.prepared(type, layout) : x.strided(type, layout);
 }
 
+// Calls _fft.py, which writes y; false if these numbers cannot be transformed.
+bool conv2d_by_fft(const Conv2d& p, const Plan& plan, const Numbers& numbers, const py::array& x,
+                   const py::array& weight, const Bias& bias, const py::array& y) {
+  const auto axis = [](const Axis& a) {
+    return py::make_tuple(a.in, a.out, a.stride, a.dilation, a.pad_before, a.pad_after);
+  };
+  const char* const modes[] = {"constant", "reflect", "symmetric", "edge", "wrap"};
+  const char* const rounding = numbers.is_integer       ? "whole"
+                               : may_transform(numbers) ? "narrow"
+                                                        : "none";
+  Scratch scratch(Scratch::bytes<char>(plan.fft.working_bytes));
+  const auto memory = py::memoryview::from_memory(scratch.take<char>(plan.fft.working_bytes),
+                                                  plan.fft.working_bytes);
+  return py::cast<bool>(py::module_::import("convpool._fft").attr("conv2d")(
+      x, weight, bias.operand ? py::object(bias.array) : py::none(), y, axis(p.h), axis(p.w), p.groups, modes[static_cast<int>(p.h.pad_mode)],
+      p.pad_value, rounding, py::make_tuple(plan.fft.height, plan.fft.width),
+      plan.fft.groups_at_once, plan.fft.channels_at_once, plan.threads, memory));
+}
+
 py::object conv2d(Object x_object, Object weight_object, Object bias_object, Object stride,
                   Object padding, Object dilation, Object groups, Object pad_mode,
                   Object pad_value, Object layout_word, Object dtype, Object precision,
@@ -120,7 +144,8 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
   const double terms = static_cast<double>(p.taps());
   choose_compute_type(numbers, terms,
                       bound_of(numbers, terms, x, weight, bias.pointer(), p.pad_value));
-  Plan plan = plan_for(numbers, p, Operation::forward, algorithm, n_threads);
+  Plan plan = plan_for(numbers, p, Operation::forward, to_word("algorithm", algorithm), n_threads,
+                       may_transform(numbers));
   if (prepared && prepared->packed.size() > 0 && prepared->type == numbers.compute &&
       prepared->groups == p.groups) {
     use_packed_weights(plan, prepared->packed.data());
@@ -136,6 +161,10 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
   bias.prepare(type);
   const py::array xs = prepared_images(x, p, type, layout), ws = weight.prepared(type);
   Result y(result_shape(images, p), layout, numbers, out, {&xs, &ws, &bias.array});
+  if (plan.algorithm == Algorithm::fft) {
+    if (conv2d_by_fft(p, plan, numbers, xs, ws, bias, y.array())) return y.finish();
+    plan = plan_for(numbers, p, Operation::forward, "auto", n_threads);
+  }
   run(type, [&](auto zero) {
     using T = decltype(zero);
     conv2d_forward(p, plan, view<T>(xs), data<T>(ws), bias.values<T>(), y.data<T>());
@@ -161,7 +190,7 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
   bias.check(p.in_channels);
   const double terms = static_cast<double>(p.group_out()) * p.window();
   choose_compute_type(numbers, terms, bound_of(numbers, terms, x, weight, bias.pointer()));
-  const Plan plan = plan_for(numbers, p, Operation::grad_input, algorithm, n_threads);
+  const Plan plan = plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads);
   const Shape shape = with_channels(images, p.in_channels, p.h.in, p.w.in).shape();
   if (numbers.is_complex) {
     Result y(shape, layout, numbers, out);
@@ -201,7 +230,7 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   const double most_terms =
       p.h.pad_mode == PadMode::constant ? terms : terms * static_cast<double>(p.pixels());
   choose_compute_type(numbers, terms, bound_of(numbers, most_terms, dy, weight));
-  const Plan plan = plan_for(numbers, p, Operation::grad_input, algorithm, n_threads);
+  const Plan plan = plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads);
   if (numbers.is_complex) {
     Result dx(images.shape(), layout, numbers, out);
     return dx.assign(call_complex(n_threads, "conv2d_grad_input", dy.as_complex(numbers.result, layout),
@@ -239,7 +268,7 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   // Sums over pixels are cut into blocks, and stay in float32 however long they are.
   const double terms = static_cast<double>(p.batch) * p.pixels();
   choose_compute_type(numbers, 0, bound_of(numbers, terms, x, dy, nullptr, p.pad_value));
-  const Plan plan = plan_for(numbers, p, Operation::grad_weight, algorithm, n_threads);
+  const Plan plan = plan_for(numbers, p, Operation::grad_weight, to_word("algorithm", algorithm), n_threads);
   const Shape shape{p.out_channels, p.group_in(), p.h.kernel, p.w.kernel};
   if (numbers.is_complex) {
     Result dw(shape, Layout::nchw, numbers, out);
@@ -374,7 +403,8 @@ py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Obj
   const double terms = static_cast<double>(p.taps());
   choose_compute_type(numbers, terms,
                       terms * std::ldexp(1, 16 * static_cast<int>(numbers.result.itemsize())));
-  const Plan plan = plan_for(numbers, p, Operation::forward, algorithm, n_threads);
+  const Plan plan = plan_for(numbers, p, Operation::forward, to_word("algorithm", algorithm), n_threads,
+                       may_transform(numbers));
   const double flops = 2.0 * static_cast<double>(p.batch) * p.image_multiply_adds();
   return py::make_tuple(plan.name(), plan.instruction_set, py::make_tuple(plan.mr, plan.nr),
                         plan.scratch_bytes, py::int_(py::float_(flops)),

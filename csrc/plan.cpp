@@ -268,6 +268,14 @@ Plan plan_input_gradient(const Conv2d& p, const char* reason, int threads) {
   return plan;
 }
 
+Plan plan_fft(const Conv2d& p, const char* reason, int threads) {
+  const FftTiles tiles = fft_tiles(p, threads);
+  Plan plan{Algorithm::fft, reason, "numpy", tiles.height, tiles.width, tiles.threads};
+  plan.fft = tiles;
+  plan.scratch_bytes = tiles.scratch_bytes;
+  return plan;
+}
+
 bool suits_input_gradient(const Conv2d& p) {
   if (!has_phases(p) || columns_are_input(p) || p.taps() == 0) return false;
   const Index m = p.group_in();
@@ -342,13 +350,17 @@ void use_packed_weights(Plan& plan, const void* packed) {
 }
 
 template <class T>
-Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads) {
+Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads,
+                 bool may_transform) {
   if (static_cast<double>(p.batch) * p.image_multiply_adds() < worth_a_thread) threads = 1;
   if (request == "direct") return plan_direct<T>(p, operation, "requested", threads);
   if (request == "im2col") return plan_im2col<T>(p, operation, "requested", threads);
   if (request == "auto") {
     if (operation == Operation::grad_input && suits_input_gradient(p)) {
       return plan_input_gradient<T>(p, "convolutions of dy", threads);
+    }
+    if (operation == Operation::forward && may_transform && suits_fft(p)) {
+      return plan_fft(p, "a large kernel", threads);
     }
     const char* reason = reason_for_direct(p, operation);
     if (reason) return plan_direct<T>(p, operation, reason, threads);
@@ -371,9 +383,18 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
         "algorithm='implicit_gemm' is not implemented for the input gradient with a padding mode or "
         "more than 64 cells in a stride");
   }
-  for (const char* known : {"winograd", "fft"}) {
-    if (request == known) throw Unsupported("algorithm='" + request + "' is not implemented yet");
+  if (request == "fft") {
+    if (operation != Operation::forward) {
+      throw Unsupported(
+          "algorithm='fft' is not implemented for gradients and transposed convolutions");
+    }
+    const bool empty = p.batch == 0 || p.pixels() == 0 || p.taps() == 0 || p.out_channels == 0;
+    if (!empty && !std::is_integral_v<T>) return plan_fft(p, "requested", threads);
+    Plan plan = plan_conv2d<T>(p, operation, "auto", threads);
+    plan.reason = empty ? "nothing to transform" : "sums too large for exact transforms";
+    return plan;
   }
+  if (request == "winograd") throw Unsupported("algorithm='winograd' is not implemented yet");
   throw std::invalid_argument(
       "algorithm must be 'auto', 'direct', 'im2col', 'implicit_gemm', 'winograd' or 'fft', got '" +
       request + "'");
@@ -381,7 +402,7 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
 
 #define INSTANTIATE(T)                                        \
   template Plan plan_gradient_phase<T>(const Conv2d&, int);    \
-  template Plan plan_conv2d<T>(const Conv2d&, Operation, const std::string&, int);
+  template Plan plan_conv2d<T>(const Conv2d&, Operation, const std::string&, int, bool);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(std::uint64_t)

@@ -3,18 +3,19 @@
 // of one image sets.
 #pragma once
 
+#include "fft_tiles.hpp"
 #include "problem.hpp"
 
 namespace convpool {
 
 enum class Operation { forward, grad_input, grad_weight };
-enum class Algorithm { direct, im2col, implicit_gemm };
+enum class Algorithm { direct, im2col, implicit_gemm, fft };
 
 struct Plan {
   Algorithm algorithm;
   const char* reason;
   const char* instruction_set;
-  Index mr, nr;  // the register tile; 1 x 1 for plain loops
+  Index mr, nr;  // the register tile; 1 x 1 for plain loops; the cells of a transform for fft
   int threads = 1;
 
   // implicit_gemm: output rows whose padded input is in memory at once, and the elements that a
@@ -44,21 +45,29 @@ struct Plan {
   // Scratch in elements, for each thread or shared among all; columns stands for planes too.
   Index shared = 0, left = 0, columns = 0, right = 0;
 
+  FftTiles fft = {};
+
   Index scratch_bytes = 0;  // of all threads
 
   const char* name() const {
-    return algorithm == Algorithm::direct   ? "direct"
-           : algorithm == Algorithm::im2col ? "im2col"
-                                            : "implicit_gemm";
+    switch (algorithm) {
+      case Algorithm::direct: return "direct";
+      case Algorithm::im2col: return "im2col";
+      case Algorithm::implicit_gemm: return "implicit_gemm";
+      case Algorithm::fft: break;
+    }
+    return "fft";
   }
 };
 
 // The columns of a 1x1 convolution are the image itself.
 bool columns_are_input(const Conv2d& p);
 
-// `request` is the user's algorithm= word.
+// `request` is the user's algorithm= word. "auto" considers transforms, which are computed in
+// float64, only if `may_transform`: their result is then rounded to a type with fewer digits.
 template <class T>
-Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads);
+Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads,
+                 bool may_transform = false);
 
 // For one of the convolutions that make the input gradient, see gradient_phases.hpp.
 template <class T>

@@ -32,6 +32,7 @@ LAYERS = [
     "weights",
     "plan",
     "gradient_phases",
+    "fft_tiles",
     "gemm",
     "pack",
     "scratch",

@@ -17,7 +17,7 @@ from convpool._typing import Array
 
 ALGORITHMS = ["auto", "direct", "im2col"]
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
-forward_algorithm = pytest.mark.parametrize("algorithm", [*ALGORITHMS, "implicit_gemm"])
+forward_algorithm = pytest.mark.parametrize("algorithm", [*ALGORITHMS, "implicit_gemm", "fft"])
 
 
 def row(*numbers: float) -> Array:
@@ -184,9 +184,9 @@ def test_case_13_same_with_a_stride_larger_than_the_kernel(algorithm: Any) -> No
 @forward_algorithm
 def test_case_14_same_with_an_even_kernel(algorithm: Any) -> None:
     """SciPy's ``correlate2d`` agrees with "same", ``ndimage.correlate`` with "same_lower"."""
-    x = np.zeros((1, 5, 5))
+    x = np.zeros((1, 5, 5), np.float32)
     x[0, 2, 2] = 1
-    kernel = np.arange(1.0, 5.0).reshape(1, 1, 2, 2)
+    kernel = np.arange(1, 5, dtype=np.float32).reshape(1, 1, 2, 2)
     padding: Any
     for padding, first in (("same", 1), ("same_lower", 2)):
         expected = np.zeros((1, 5, 5))

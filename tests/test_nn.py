@@ -1,6 +1,8 @@
 """Layers: gradients against finite differences, Keras' conventions, SGD, order of calls."""
 
+import pickle
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import convpool
-from convpool import nn
+from convpool import _core, nn
 from convpool._typing import Array
 
 
@@ -150,6 +152,105 @@ def test_backward_checks_the_shape(layer: nn.Layer) -> None:
 def test_kernel_size_is_checked_at_once(kernel_size: Any) -> None:
     with pytest.raises(TypeError, match="kernel_size must be an integer or"):
         nn.Conv2D(1, kernel_size)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_frozen_layers_give_the_same_bits(name: str) -> None:
+    layer = LAYERS[name]()
+    x = normal(2, 4, 5, 4)
+    y = layer(x)
+    layer.freeze()
+    for _ in range(2):
+        assert_array_equal(layer(x), y)
+        assert_array_equal(layer(x[:1]), y[:1])
+    with pytest.raises(RuntimeError, match="is frozen and keeps no input; call unfreeze"):
+        layer.backward(y)
+    layer.unfreeze()
+    with pytest.raises(RuntimeError, match="needs a call"):
+        layer.backward(y)
+    assert_array_equal(layer(x), y)
+    assert layer.backward(y).shape == x.shape
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_frozen_layer_packs_once(groups: int, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = nn.Conv2D(8, 3, padding="same", groups=groups, dtype=dtype, seed=0)
+    layer.freeze()  # before there are parameters
+    packed = []
+    pack = _core.pack_weight
+    monkeypatch.setattr(_core, "pack_weight", lambda *args: packed.append(1) or pack(*args))
+    x = normal(1, 8, 30, 30).astype(dtype)
+    y = layer(x)
+    assert_array_equal(layer(x), y)
+    assert len(packed) == 1
+    weight, bias = layer.params["weight"], layer.params["bias"]
+    assert_array_equal(y, convpool.conv2d(x, weight, bias, 1, "same", 1, groups))
+
+
+def test_results_of_a_frozen_layer_belong_to_its_parameters() -> None:
+    """Whatever happens to the arrays that it was given."""
+    layer = nn.Conv2D(4, 3, dtype=float, seed=0)
+    x = normal(1, 2, 9, 9)
+    layer(x)
+    held = layer.params["weight"]
+    view = held[:1]
+    layer.freeze()
+    held += 1
+    view += 1
+
+    def check() -> None:
+        params = layer.params
+        expected = convpool.conv2d(x, params["weight"], params["bias"], layer.strides)
+        assert_array_equal(layer(x), expected)
+
+    check()
+    for name in ("weight", "bias"):
+        with pytest.raises(ValueError, match="read-only"):
+            layer.params[name] += 1
+    check()
+    given = normal(4, 2, 3, 3, seed=5)
+    part = given[1:]
+    layer.params["weight"] = given
+    layer.params["bias"] = np.arange(4.0)
+    check()
+    part += 1
+    given[:] = 0
+    check()
+    layer.params["weight"] = normal(4, 2, 3, 3, seed=6)
+    layer.strides = 2
+    check()
+    for copy in (deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert copy.frozen
+        assert_array_equal(copy(x), layer(x))
+    layer.unfreeze()
+    layer.params["weight"] += 1
+    check()
+
+
+def test_inference_freezes_for_a_block() -> None:
+    layers: list[nn.Layer] = [nn.Conv2D(2, 3, seed=0), nn.MaxPool2D(2), nn.Conv2D(2, 2, seed=1)]
+    layers[2].freeze()
+    y = x = normal(1, 1, 8, 8)
+    for layer in layers:
+        y = layer(y)
+    with pytest.raises(KeyError), nn.inference(layers):
+        assert all(layer.frozen for layer in layers)
+        z = x
+        for layer in layers:
+            z = layer(z)
+        assert_array_equal(z, y)
+        raise KeyError
+    assert [layer.frozen for layer in layers] == [False, False, True]
+    layers[0].params["weight"] += 1
+
+
+def test_sgd_needs_new_gradients_after_freezing() -> None:
+    layer = nn.Conv2D(1, 2, seed=0)
+    layer.backward(np.ones_like(layer(normal(1, 1, 4, 4))))
+    layer.freeze()
+    with pytest.raises(RuntimeError, match="has no gradients"):
+        nn.SGD().step([layer])
 
 
 def test_sgd_follows_its_definition() -> None:

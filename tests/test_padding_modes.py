@@ -20,7 +20,7 @@ MODES: list[PadMode] = ["reflect", "symmetric", "edge", "wrap"]
 every_mode = pytest.mark.parametrize("mode", MODES)
 ALGORITHMS = ["auto", "direct", "im2col"]
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
-forward_algorithm = pytest.mark.parametrize("algorithm", [*ALGORITHMS, "implicit_gemm"])
+forward_algorithm = pytest.mark.parametrize("algorithm", [*ALGORITHMS, "implicit_gemm", "fft"])
 
 PAD_CASES = [
     Case("one cell", (2, 2, 5, 6), (3, 2, 3, 3), padding=1),

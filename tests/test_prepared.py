@@ -11,7 +11,7 @@ from cases import CONV_CASES, Case, integers, normal
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col", "implicit_gemm"])
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col", "implicit_gemm", "fft"])
 @pytest.mark.parametrize("case", CONV_CASES, ids=str)
 def test_same_bits(case: Case, algorithm: Any, dtype: Any) -> None:
     x = normal(case.x_shape).astype(dtype)

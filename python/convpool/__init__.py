@@ -10,11 +10,17 @@ specification in float64),
 `convpool.ndimage` (SciPy's filters for two-dimensional arrays).
 """
 
-from convpool import adaptive, columns, conv, pool, pool_grad, prepared
+from convpool import adaptive, columns, config, conv, pool, pool_grad, prepared
 from convpool._core import __version__
 from convpool.adaptive import *
 from convpool.columns import *
-from convpool.config import get_num_threads, num_threads, set_num_threads, show_config
+from convpool.config import (
+    get_num_threads,
+    num_threads,
+    register_threadpoolctl,
+    set_num_threads,
+    show_config,
+)
 from convpool.conv import *
 from convpool.learning import DivergenceError, LearnedKernel, learn_kernel
 from convpool.pool import *
@@ -28,6 +34,7 @@ __all__ = [
     "get_num_threads",
     "learn_kernel",
     "num_threads",
+    "register_threadpoolctl",
     "set_num_threads",
     "show_config",
 ]
@@ -37,3 +44,5 @@ __all__ += conv.__all__
 __all__ += pool.__all__
 __all__ += pool_grad.__all__
 __all__ += prepared.__all__
+
+config.register_if_imported()

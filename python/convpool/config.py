@@ -1,13 +1,21 @@
 """Threads and build configuration."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 
 from convpool import _core
 
-__all__ = ["get_num_threads", "num_threads", "set_num_threads", "show_config"]
+__all__ = [
+    "get_num_threads",
+    "num_threads",
+    "register_threadpoolctl",
+    "set_num_threads",
+    "show_config",
+]
 
 
 def get_num_threads() -> int:
@@ -62,6 +70,57 @@ def num_threads(n: int) -> Iterator[None]:
         yield
     finally:
         _core.set_scoped_num_threads(before)
+
+
+@cache
+def register_threadpoolctl() -> None:
+    """Let `threadpoolctl`, which limits the threads of many libraries, limit convpool's too.
+
+    Importing convpool after threadpoolctl calls this; after the other order it takes a call.
+    convpool's ``user_api`` is ``"convpool"``. A limit holds for the process, or, inside of
+    `num_threads`, for the calling thread. More calls change nothing.
+
+    Raises
+    ------
+    ImportError
+        If threadpoolctl is not installed, or is older than 3.2.
+
+    Examples
+    --------
+    >>> import convpool
+    >>> convpool.register_threadpoolctl()                           # doctest: +SKIP
+    >>> with threadpoolctl.threadpool_limits(1):                    # doctest: +SKIP
+    ...     convpool.get_num_threads()
+    1
+    """
+    from threadpoolctl import LibController, register
+
+    class ConvpoolController(LibController):  # type: ignore[misc]
+        """Finds the compiled module among all loaded libraries."""
+
+        user_api = internal_api = "convpool"
+        filename_prefixes = ("_core.",)
+        check_symbols = ("convpool_num_threads",)
+
+        def get_version(self) -> str:
+            return _core.__version__
+
+        def get_num_threads(self) -> int:
+            return _core.get_num_threads()
+
+        def set_num_threads(self, num_threads: int) -> None:
+            scope = _core.set_scoped_num_threads(num_threads)
+            if scope is None:
+                _core.set_scoped_num_threads(None)
+                _core.set_num_threads(num_threads)
+
+    register(ConvpoolController)
+
+
+def register_if_imported() -> None:
+    """Call `register_threadpoolctl` if it costs no import, and threadpoolctl is new enough."""
+    if hasattr(sys.modules.get("threadpoolctl"), "register"):
+        register_threadpoolctl()
 
 
 def show_config() -> None:

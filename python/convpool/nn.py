@@ -16,21 +16,33 @@ then ``backward`` in reverse order, then `SGD.step`:
 ...     dy = layer.backward(dy)
 >>> nn.SGD(0.1).step(layers)
 
+For predictions alone, frozen layers pack their weights once and keep no inputs; see
+`Layer.freeze`. Results have the same bits.
+
+>>> with nn.inference(layers):
+...     y = np.ones((1, 1, 8, 8))
+...     for layer in layers:
+...         y = layer(y)
+>>> y.shape
+(1, 4, 3, 3)
+
 Unlike in Keras, channels come first unless ``layout="NHWC"`` is given, a weight is
 ``(C_out, C_in / groups, kh, kw)`` in both layouts, and `padding` also takes numbers.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from convpool import _core
 from convpool._arguments import as_float, as_pair, glorot_uniform
 from convpool._typing import Array, Layout, Padding, Pair
 from convpool.conv import (
-    conv2d,
     conv2d_grad_bias,
     conv2d_grad_input,
     conv2d_grad_weight,
@@ -39,7 +51,7 @@ from convpool.conv import (
 from convpool.pool import avg_pool2d, max_pool2d
 from convpool.pool_grad import avg_pool2d_grad, max_pool2d_grad
 
-__all__ = ["SGD", "AvgPool2D", "Conv2D", "Layer", "MaxPool2D"]
+__all__ = ["SGD", "AvgPool2D", "Conv2D", "Layer", "MaxPool2D", "inference"]
 
 
 class Layer(ABC):
@@ -49,11 +61,14 @@ class Layer(ABC):
     ----------
     params, grads : dict of str to ndarray
         Parameters and, after `backward`, their gradients under the same names.
+    frozen : bool
+        Whether `freeze` was called last.
     """
 
     def __init__(self) -> None:
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
+        self.frozen = False
         self._input: Array | None = None
 
     def __call__(self, x: ArrayLike) -> Array:
@@ -68,10 +83,66 @@ class Layer(ABC):
     def backward(self, dy: ArrayLike) -> Array:
         """Return the gradient for the input of the last `forward`, given that for its output."""
 
+    def freeze(self) -> None:
+        """Prepare for many calls without `backward`, which raises a RuntimeError from now on.
+
+        The layer packs its weight, keeps no input, and forgets its gradients. `params` become
+        read-only copies, so that ``layer.params["weight"] += 1`` raises a ValueError; new arrays,
+        as in ``layer.params["weight"] = weight``, are packed by the next call. The results always
+        belong to `params`. Threads may share a frozen layer.
+        """
+        self.frozen = True
+        self.grads = {}
+        self._forget()
+        for name, value in self.params.items():
+            self.params[name] = _read_only(value)
+
+    def unfreeze(self) -> None:
+        """Make `params` writable and `backward` possible again, from the next call on."""
+        self.frozen = False
+        self._forget()
+        for name, value in self.params.items():
+            self.params[name] = value.copy()
+
+    def _forget(self) -> None:
+        """Drop what calls have kept."""
+        self._input = None
+
     def _last_input(self) -> Array:
+        if self.frozen:
+            raise RuntimeError(
+                f"{type(self).__name__} is frozen and keeps no input; "
+                "call unfreeze and the layer before backward"
+            )
         if self._input is None:
             raise RuntimeError(f"{type(self).__name__}.backward needs a call of the layer before")
         return self._input
+
+
+def _read_only(array: Array) -> Array:
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+@contextmanager
+def inference(layers: Iterable[Layer]) -> Iterator[None]:
+    """Freeze layers inside a ``with`` block; those that were frozen before stay so.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+        See `Layer.freeze`. Their weights are packed again in each block, so that a program that
+        only predicts is better off with `Layer.freeze`.
+    """
+    trained = [layer for layer in layers if not layer.frozen]
+    for layer in trained:
+        layer.freeze()
+    try:
+        yield
+    finally:
+        for layer in trained:
+            layer.unfreeze()
 
 
 class Conv2D(Layer):
@@ -125,6 +196,11 @@ class Conv2D(Layer):
         self.layout = layout
         self.dtype = np.dtype(dtype)
         self._rng = np.random.default_rng(seed)
+        self._packed: tuple[Array, _core.PackedWeight] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the packed weight, which the next call makes again."""
+        return {**self.__dict__, "_packed": None}
 
     def build(self, input_shape: tuple[int, ...]) -> None:
         """Draw the parameters for inputs of this shape; the first call does it by itself."""
@@ -143,13 +219,35 @@ class Conv2D(Layer):
         x = as_float("x", x)
         if not self.params:
             self.build(x.shape)
-        y = conv2d(
-            x, self.params["weight"], self.params.get("bias"),
-            self.strides, self.padding, self.dilation_rate, self.groups,
-            layout=self.layout, dtype=self.dtype,
+        y = _core.conv2d(
+            x, self._packed_weight() if self.frozen else self.params["weight"],
+            self.params.get("bias"), self.strides, self.padding, self.dilation_rate, self.groups,
+            "constant", 0, self.layout, self.dtype, "highest", "auto", None, None,
         )  # fmt: skip
-        self._input = x
+        if not self.frozen:
+            self._input = x
         return y
+
+    def freeze(self) -> None:
+        """See `Layer.freeze`; the first call does it, if there are no parameters yet."""
+        super().freeze()
+        if self.params:
+            self._packed_weight()
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._packed = None
+
+    def _packed_weight(self) -> _core.PackedWeight:
+        """Pack the weight, unless it is the array that was packed last."""
+        weight, packed = self.params["weight"], self._packed
+        if packed is None or packed[0] is not weight:
+            # Copied, since views of the array may exist that could still be written to.
+            weight = _read_only(weight)
+            packed = weight, _core.pack_weight(weight, self.groups, self.dtype)
+            self._packed = packed
+            self.params["weight"] = weight
+        return packed[1]
 
     def backward(self, dy: ArrayLike) -> Array:
         """Return the gradient of `x` and fill `grads`."""
@@ -200,11 +298,17 @@ class MaxPool2D(Layer):
     def forward(self, x: ArrayLike) -> Array:
         """Return ``max_pool2d(x, pool_size)``."""
         x = as_float("x", x)
+        if self.frozen:
+            return max_pool2d(x, self.pool_size, self.strides, self.padding, layout=self.layout)
         y, self._indices = max_pool2d(
             x, self.pool_size, self.strides, self.padding, return_indices=True, layout=self.layout
         )
         self._input = x
         return y
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._indices = None
 
     def backward(self, dy: ArrayLike) -> Array:
         """Return the gradient of `x`."""
@@ -243,7 +347,8 @@ class AvgPool2D(Layer):
             x, self.pool_size, self.strides, self.padding,
             count_include_pad=False, layout=self.layout,
         )  # fmt: skip
-        self._input = x
+        if not self.frozen:
+            self._input = x
         return y
 
     def backward(self, dy: ArrayLike) -> Array:

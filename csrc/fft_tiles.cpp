@@ -1,0 +1,123 @@
+#include "fft_tiles.hpp"
+
+#include <cmath>
+#include <new>
+#include <vector>
+
+namespace convpool {
+namespace {
+
+// Measured for NumPy's transforms in float64: nanoseconds for each cell of a plane that is
+// transformed one way, or multiplied with one kernel and added; and for the calls of one tile.
+constexpr double transform_ns = 6.5, multiply_ns = 1, tile_ns = 6e4;
+
+// The other algorithms at their best: 80 GFLOP/s for one output channel a group, 160 for several.
+constexpr double one_channel_ns = 0.025, several_channels_ns = 0.0125;
+
+// Transforms must be this much faster before they are worth their rounding.
+constexpr double clear_gain = 1.3;
+
+// Spectra of a tile that a thread multiplies at once, and of kernels that are kept for all tiles.
+constexpr double tile_bytes = 1 << 22, kernel_bytes = 1 << 26;
+
+// One axis as the transforms see it: every output of stride 1, windows with their gaps.
+struct Dense {
+  explicit Dense(const Axis& a)
+      : out((a.out - 1) * a.stride + 1), span((a.kernel - 1) * a.dilation + 1) {}
+  Index out, span;
+  double tiles(Index size) const { return static_cast<double>(ceil_div(out, size - span + 1)); }
+};
+
+// Multiples of `factor` without large prime factors, from one window to a tile several times as
+// wide; none but the last holds the whole axis.
+std::vector<Index> candidates(const Dense& axis, Index factor) {
+  const Index whole = axis.out + axis.span - 1;
+  const Index most = std::max(factor, std::min(whole, std::max<Index>(4 * axis.span, 320)));
+  std::vector<Index> sizes;
+  for (Index twos = factor; twos < 2 * most; twos *= 2) {
+    for (Index threes = twos; threes < 2 * most; threes *= 3) {
+      for (Index n = threes; n < 2 * most; n *= 5) {
+        if (n >= axis.span) sizes.push_back(n);
+      }
+    }
+  }
+  std::sort(sizes.begin(), sizes.end());
+  const auto last = std::lower_bound(sizes.begin(), sizes.end(), most);
+  sizes.erase(last == sizes.end() ? last : last + 1, sizes.end());
+  return sizes;
+}
+
+struct Tiling {
+  FftTiles tiles;
+  double nanoseconds = HUGE_VAL;
+};
+
+Tiling best_tiling(const Conv2d& p) {
+  const Dense h(p.h), w(p.w);
+  const double ic = static_cast<double>(p.in_channels), oc = static_cast<double>(p.out_channels);
+  const double pairs = oc * static_cast<double>(p.group_in());
+  const double tile_cell_ns = transform_ns * (ic + oc) + multiply_ns * pairs;
+  const double kernel_cell_ns = transform_ns * pairs;
+  Tiling best;
+  // Transforms of real rows are twice as fast if their length is even.
+  const std::vector<Index> widths = candidates(w, 2);
+  for (Index height : candidates(h, 1)) {
+    for (Index width : widths) {
+      const double cells = static_cast<double>(height) * static_cast<double>(width);
+      // Planes that leave the caches are transformed more slowly.
+      const double slowed = cells * (1 + cells / (1 << 20));
+      const double ns = h.tiles(height) * w.tiles(width) * (tile_ns + slowed * tile_cell_ns) +
+                        slowed * kernel_cell_ns;
+      if (ns < best.nanoseconds) best = {{height, width}, ns};
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+FftTiles fft_tiles(const Conv2d& p, int threads) {
+  const Dense h(p.h), w(p.w);
+  // A dilation may spread a few taps over more cells than any memory has.
+  if (static_cast<double>(h.span) * static_cast<double>(w.span) > 1e12) throw std::bad_alloc();
+  FftTiles tiles = best_tiling(p).tiles;
+  const double count = h.tiles(tiles.height) * w.tiles(tiles.width) * static_cast<double>(p.batch);
+  tiles.threads = static_cast<int>(std::clamp<double>(count, 1, threads));
+
+  const double half = static_cast<double>(tiles.width / 2 + 1);  // the spectrum of real numbers
+  const double plane = 16 * static_cast<double>(tiles.height) * half;
+  const double ic = static_cast<double>(p.group_in()), oc = static_cast<double>(p.group_out());
+  const double most = std::min(tile_bytes / plane, kernel_bytes / (ic * plane));
+  const auto fitting = [&](double planes, Index wanted) {
+    return std::clamp<Index>(static_cast<Index>(most / planes), 1, wanted);
+  };
+  tiles.groups_at_once = fitting(oc, p.groups);
+  tiles.channels_at_once = fitting(1, p.group_out());
+
+  // In units of a plane: cells, half of the way to their spectrum, and it; products and their sum.
+  const double groups = static_cast<double>(tiles.groups_at_once);
+  const double kernels = groups * static_cast<double>(tiles.channels_at_once);
+  const double task = 3 * groups + 2 * kernels;
+  const double working = plane * (kernels * ic + tiles.threads * task);
+  // The kernels of one input channel twice, and half of the way to their spectra.
+  const double taps = 16 * static_cast<double>(h.span) * static_cast<double>(w.span);
+  const double packing = kernels * (taps + 16 * static_cast<double>(h.span) * half);
+  // Cells of all input channels, for outputs that are computed by their definition.
+  const double defining = plane * tiles.threads * (2 * groups * ic + kernels);
+  const double bytes = working + std::max(packing, defining);
+  if (bytes > 1e15) throw std::bad_alloc();
+  tiles.working_bytes = static_cast<Index>(working);
+  tiles.scratch_bytes = static_cast<Index>(bytes);
+  return tiles;
+}
+
+bool suits_fft(const Conv2d& p) {
+  // Asked before every convolution: kernels too small to gain do not wait for a search.
+  constexpr Index least_window = 200;
+  if (p.window() < least_window || p.pixels() == 0 || p.taps() == 0) return false;
+  const double each = p.group_out() > 1 ? several_channels_ns : one_channel_ns;
+  const double others_ns = p.image_multiply_adds() * each;
+  return others_ns > tile_ns && clear_gain * best_tiling(p).nanoseconds <= others_ns;
+}
+
+}  // namespace convpool
