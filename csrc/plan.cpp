@@ -23,6 +23,12 @@ constexpr double worth_a_thread = 5e5;
 // A task of this many multiply-adds takes so long that handing it out does not count.
 constexpr double worth_a_task = 5e5;
 
+Index tasks_at_once(const Conv2d& p, Index tasks) {
+  const double work = static_cast<double>(p.batch) * p.image_multiply_adds();
+  const double each = work / static_cast<double>(std::max<Index>(tasks, 1));
+  return 1 + static_cast<Index>(worth_a_task / std::max(each, 1.0));
+}
+
 // Measured crossovers, float32 and float64 alike. With several output channels a group the matrix
 // product wins from the smallest size on; with one, columns are copied to be read only once. The
 // batch does not count, so that an image's bits do not depend on its company.
@@ -172,6 +178,13 @@ bool pays_to_pack(const Conv2d& p, const GemmKernel<T>& kernel) {
   return p.group_out() * (in_place - 1) > packing;
 }
 
+// A dilation may spread a few taps over more cells than any memory has.
+void check_planes(const Conv2d& p, Index lanes) {
+  const PlaneLayout whole = plane_layout(p, std::max<Index>(p.h.out, 1), lanes);
+  const double cells = static_cast<double>(whole.rows) * static_cast<double>(whole.row);
+  if (cells * static_cast<double>(std::max<Index>(p.group_in(), 1)) > 1e15) throw std::bad_alloc();
+}
+
 template <class T>
 Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   const Index m = p.group_out(), taps = p.taps(), images = p.groups * p.batch;
@@ -185,10 +198,7 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   };
   const auto bands = [&] { return ceil_div(p.h.out, plan.band); };
 
-  // A dilation may spread a few taps over more cells than any memory has.
-  const PlaneLayout whole = plane_layout(p, std::max<Index>(p.h.out, 1), kernel.lanes);
-  const double cells = static_cast<double>(whole.rows) * static_cast<double>(whole.row);
-  if (cells * static_cast<double>(std::max<Index>(p.group_in(), 1)) > 1e15) throw std::bad_alloc();
+  check_planes(p, kernel.lanes);
 
   // Rows that a band adds to what every band needs for its height of windows.
   const Index added = p.h.out > 1 ? planes(2) - planes(1) : 0;
@@ -196,8 +206,8 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   const Index fixed = planes(1) * Index{sizeof(T)};
   const Index fitting = plan.packs_planes ? packed_planes_bytes : planes_bytes;
   // Shorter bands than kernels would mostly copy each other's input.
-  const Index shortest = std::min<Index>(p.h.kernel, 64);
-  plan.band = std::clamp<Index>(std::max(1 + (fitting - fixed) / row, shortest), 1, std::max<Index>(p.h.out, 1));
+  const Index shortest = std::min<Index>(p.h.kernel, 64), height = std::max<Index>(p.h.out, 1);
+  plan.band = std::clamp(std::max(1 + (fitting - fixed) / row, shortest), Index{1}, height);
   if (threads > 1) {
     // Shorter bands would copy too much of each other's input, or meet the weights too often.
     const Index few = plan.packs_planes ? ceil_div(8 * kernel.nr, p.w.out) : 1;
@@ -211,17 +221,17 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   }
   if (bands() == 1 && plan.packs_planes) {
     // Panels run on over the ends of small images too, if every thread has some.
-    const Index fit = std::min(2 * packed_planes_bytes / std::max<Index>(planes(plan.band) * Index{sizeof(T)}, 1),
-                               ceil_div(16 * kernel.nr, p.pixels()));
-    const Index each = ceil_div(p.batch, ceil_div(4 * threads, p.groups));
-    plan.images_at_once = std::clamp<Index>(fit, 1, std::max<Index>(threads > 1 ? each : p.batch, 1));
+    const Index image = std::max<Index>(planes(plan.band) * Index{sizeof(T)}, 1);
+    const Index most = threads == 1 ? p.batch : ceil_div(p.batch, ceil_div(4 * threads, p.groups));
+    plan.images_at_once = std::min({2 * packed_planes_bytes / image,
+                                    ceil_div(16 * kernel.nr, p.pixels()), most});
+    plan.images_at_once = std::max<Index>(plan.images_at_once, 1);
   }
   plan.columns = plan.images_at_once * planes(plan.band);
   // Tasks that take less than some microseconds are done several at a time.
   if (!plan.share_columns) {
-    const double units = static_cast<double>(p.groups) * bands() * ceil_div(p.batch, plan.images_at_once);
-    const double work = static_cast<double>(p.batch) * p.image_multiply_adds() / std::max(units, 1.0);
-    plan.units_at_once = 1 + static_cast<Index>(worth_a_task / std::max(work, 1.0));
+    plan.units_at_once =
+        tasks_at_once(p, p.groups * bands() * ceil_div(p.batch, plan.images_at_once));
   }
   plan.left_in_place =
       plan.filters || p.batch * p.h.out * ceil_div(p.w.out, kernel.nr) <= few_panels;
@@ -262,8 +272,8 @@ Plan plan_input_gradient(const Conv2d& p, const char* reason, int threads) {
     const Plan part = plan_gradient_phase<T>(phase.conv, threads);
     plan.scratch_bytes = std::max(plan.scratch_bytes, part.scratch_bytes);
   }
-  const Index results = phases.size() < 2 ? 0 : p.batch * p.in_channels * phases[0].h.axis.out * p.w.in;
-  plan.scratch_bytes += (p.out_channels * p.taps() + results) * Index{sizeof(T)};
+  const Index rows = phases.size() < 2 ? 0 : p.batch * p.in_channels * phases[0].h.axis.out;
+  plan.scratch_bytes += (p.out_channels * p.taps() + rows * p.w.in) * Index{sizeof(T)};
   plan.scratch_bytes = std::max(plan.scratch_bytes, other.scratch_bytes);
   return plan;
 }
@@ -289,34 +299,38 @@ bool suits_input_gradient(const Conv2d& p) {
   return true;
 }
 
-// Units of this many pixels, blocks of which order the sums: they depend on nothing but the shape.
+// Units of about this many pixels, blocks of which order the sums: they depend on nothing but the
+// shape.
 template <class T>
 Plan plan_weight_gradient(const Conv2d& p, const char* reason, int threads) {
-  constexpr Index unit_pixels = 1024, unit_cells = 1 << 15;
+  constexpr Index unit_pixels = 1024, filtered_cells = 1 << 15, most_cells = 1 << 20;
   // Parts of small gradients are summed apart, to be shared among up to this many threads.
   constexpr Index most_parts = 32, most_sums = 1 << 14;
-  const Index m = p.group_out(), taps = p.taps();
+  const Index m = p.group_out(), taps = p.taps(), channels_in = std::max<Index>(p.group_in(), 1);
   const OuterKernel<T>& kernel = kernels_of<T>().outer;
   Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
   plan.lanes = kernel.lanes;
   plan.filters = m == 1;
-  const Index pixels = plan.filters ? unit_cells / std::max<Index>(p.group_in(), 1) : unit_pixels;
+  check_planes(p, kernel.lanes);
+
+  const Index pixels = plan.filters ? filtered_cells / channels_in : unit_pixels;
   const Index height = std::max<Index>(p.h.out, 1), width = std::max<Index>(p.w.out, 1);
+  const auto cells = [&] { return channels_in * plane_layout(p, plan.band, 0).plane(); };
   plan.band = std::clamp<Index>(ceil_div(pixels, width), 1, height);
+  while (plan.band > 1 && cells() > most_cells) plan.band = ceil_div(plan.band, 2);
   if (plan.band == height && !plan.filters) {
-    plan.images_at_once = std::clamp<Index>(pixels / (height * width), 1, std::max<Index>(p.batch, 1));
+    const Index fitting = std::min(pixels / (height * width), most_cells / std::max<Index>(cells(), 1));
+    plan.images_at_once = std::clamp<Index>(fitting, 1, std::max<Index>(p.batch, 1));
   }
   const Index units = ceil_div(p.batch, plan.images_at_once) * ceil_div(height, plan.band);
-  const Index sums = std::max<Index>(p.groups * taps * m, 1);
-  plan.unit_pieces = std::min({most_parts / std::max<Index>(p.groups, 1), p.groups * most_sums / sums, units});
+  plan.unit_pieces = std::min({most_parts / std::max<Index>(p.groups, 1),
+                               most_sums / std::max<Index>(taps * m, 1), units});
   plan.unit_pieces = std::max<Index>(plan.unit_pieces, 1);
   if (threads > 1) {
     const Index wanted = ceil_div(2 * threads, p.groups * plan.unit_pieces);
     plan.channel_pieces = std::clamp<Index>(wanted, 1, std::max<Index>(p.group_in(), 1));
   }
-  const double tasks = static_cast<double>(p.groups * plan.unit_pieces * plan.channel_pieces);
-  const double work = static_cast<double>(p.batch) * p.image_multiply_adds() / std::max(tasks, 1.0);
-  plan.units_at_once = 1 + static_cast<Index>(worth_a_task / std::max(work, 1.0));
+  plan.units_at_once = tasks_at_once(p, p.groups * plan.unit_pieces * plan.channel_pieces);
   const Index channels = ceil_div(p.group_in(), plan.channel_pieces);
   plan.columns = plan.images_at_once * channels * plane_layout(p, plan.band, kernel.lanes).plane();
   plan.right = plan.filters ? 0 : GemmBlocks::depth * kernel.nr;

@@ -11,7 +11,9 @@ from cases import CONV_CASES, Case, integers, normal
 from convpool import reference
 from convpool._typing import Array
 
-every_algorithm = pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col", "implicit_gemm"])
+every_algorithm = pytest.mark.parametrize(
+    "algorithm", ["auto", "direct", "im2col", "implicit_gemm"]
+)
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 every_case = pytest.mark.parametrize("case", CONV_CASES, ids=str)
 
