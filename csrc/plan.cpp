@@ -382,7 +382,7 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
       return plan_implicit_gemm<T>(p, "not 1x1", threads);
     }
     if (operation == Operation::grad_weight && few_cells(p) &&
-        p.batch * p.pixels() > 2 * p.group_out()) {
+        p.batch * p.pixels() > p.group_out()) {
       return plan_weight_gradient<T>(p, "more pixels than output channels", threads);
     }
     return plan_im2col<T>(p, operation, "1x1, widely dilated, or a gradient", threads);
