@@ -18,7 +18,7 @@ inline Index round_up(Index value, Index multiple) {
 struct GemmBlocks {
   static constexpr Index depth = 256;
   static constexpr Index rows = 192;  // a multiple of every mr
-  static constexpr Index columns = 192;  // a multiple of every nr
+  static constexpr Index columns = 384;  // a multiple of every nr
 };
 
 // The left operand (m x k). Packed once for many products; or read in place, which saves a small
