@@ -111,8 +111,10 @@ py::object scatter(const char* name, const char* function, Rule rule, Object val
   Result x(images.shape(), layout, numbers, out, {&vs, &is});
   run_any(numbers.compute, [&](auto zero) {
     using T = decltype(zero);
-    core(images.batch * images.channels, windows.height * windows.width,
-         images.height * images.width, data<T>(vs), data<Index>(is), x.data<T>());
+    const Index planes = images.batch * images.channels, plane_size = images.height * images.width;
+    core(planes, windows.height * windows.width, plane_size,
+         worthwhile_threads(static_cast<double>(planes) * plane_size, n_threads), data<T>(vs),
+         data<Index>(is), x.data<T>());
   });
   return x.finish();
 }

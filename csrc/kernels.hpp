@@ -130,11 +130,88 @@ struct KernelsFor {
   void (*dot_rows)(const DotTask<T>&);
 };
 
+// Rows of a pool, joined cell by cell (+, or the larger or smaller cell):
+//
+//   out[o]  =  cells[0][o * stride]  join  cells[1][o * stride]  join  ...,  in order
+//
+//     cells[0] |----------------|     columns of windows: each pointer is a row of the image
+//     cells[1] |----------------|
+//
+//       cells[0] |--------------|     rows of windows: one row, which each pointer begins later
+//       cells[1]   |--------------|
+//
+// for n results of each row; the next row reads cell_step cells further and writes out_step further.
+//
+// - count >= 1; n * stride cells are read of each of the rows.
+// - out overlaps none of them.
+struct JoinShape {
+  std::ptrdiff_t rows, n, count;
+  std::ptrdiff_t cell_step, out_step;
+};
+
+template <class Cell, class Value>
+using JoinRows = void (*)(const JoinShape& shape, const Cell* const* cells, Value* out);
+
+template <class T>
+struct Joining {
+  JoinRows<T, T> every, every_second;  // strides 1 and 2
+  JoinRows<T, T> pairs;  // stride 2; what two neighbours give is joined too: cells 2o and 2o + 1
+};
+
+// Where the cells of a window stand in memory, and which place in the image each of them has.
+struct WindowCells {
+  std::ptrdiff_t rows, columns;
+  std::ptrdiff_t row_step, column_step;      // cells of memory from one to the next
+  std::ptrdiff_t row_places, column_places;  // places from one to the next
+  std::ptrdiff_t stride;                     // of both, from one window to the next
+};
+
+// places[o] = place of the first cell in window o, row by row, that is values[o] or NaN. There is
+// one. Reads n * stride cells from the first of each row and column of the windows.
+template <class T>
+using FindCells = void (*)(std::ptrdiff_t n, const T* cells, const WindowCells& window,
+                           const T* values, std::int64_t place, std::int64_t* places);
+
+template <class T>
+struct ExtremumKernels {
+  Joining<T> maximum, minimum;
+  FindCells<T> find;
+};
+
+// Multiplies values[o] by factor * scales[o], or divides it by that; returns whether all of them are
+// finite then.
+template <class T>
+using ScaleRow = bool (*)(std::ptrdiff_t n, T* values, const T* scales, T factor);
+
+template <class T>
+struct SumKernels {
+  Joining<T> sum;
+  ScaleRow<T> multiply, divide;  // null for whole numbers
+};
+
+// A base for each type, so that a template finds its own.
+struct PoolKernels : ExtremumKernels<float>,
+                     ExtremumKernels<double>,
+                     ExtremumKernels<std::int8_t>,
+                     ExtremumKernels<std::int16_t>,
+                     ExtremumKernels<std::int32_t>,
+                     ExtremumKernels<std::int64_t>,
+                     ExtremumKernels<std::uint8_t>,
+                     ExtremumKernels<std::uint16_t>,
+                     ExtremumKernels<std::uint32_t>,
+                     ExtremumKernels<std::uint64_t>,
+                     SumKernels<float>,
+                     SumKernels<double>,
+                     SumKernels<std::uint64_t> {
+  JoinRows<float, double> sum_wide;
+};
+
 struct Kernels {
   const char* name;
   KernelsFor<float> f32;
   KernelsFor<double> f64;
   KernelsFor<std::uint64_t> u64;  // whole numbers modulo 2^64
+  PoolKernels pool;
 };
 
 extern const Kernels kernels_base, kernels_avx2, kernels_avx512;

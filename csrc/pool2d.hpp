@@ -27,10 +27,10 @@ void lp_pool2d(const Pool2d& p, int threads, double power, const View<T>& x, T* 
 // Into (planes, plane_size) cells: gradients of shared cells add up, unpooled values overwrite.
 // Throws std::out_of_range for an index outside -1 ... plane_size - 1.
 template <class T>
-void max_pool2d_grad(Index planes, Index windows, Index plane_size, const T* dy,
+void max_pool2d_grad(Index planes, Index windows, Index plane_size, int threads, const T* dy,
                      const Index* indices, T* dx);
 template <class T>
-void max_unpool2d(Index planes, Index windows, Index plane_size, const T* y, const Index* indices,
-                  T* x);
+void max_unpool2d(Index planes, Index windows, Index plane_size, int threads, const T* y,
+                  const Index* indices, T* x);
 
 }  // namespace convpool

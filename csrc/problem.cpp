@@ -401,6 +401,11 @@ Pool2d make_adaptive_pool2d(const Images& x, Pair output_size) {
     }
     checked_product("the windows", {axis.in, axis.out + 1});
   }
+  // Windows of one size side by side are those of a plain pool.
+  if (p.h.out > 0 && p.w.out > 0 && p.h.in % p.h.out == 0 && p.w.in % p.w.out == 0) {
+    p.adaptive = false;
+    for (Axis* axis : {&p.h, &p.w}) axis->kernel = axis->stride = axis->in / axis->out;
+  }
   check_size("the result", x.batch, x.channels, p.h.out, p.w.out);
   return p;
 }

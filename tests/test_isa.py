@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import convpool
-from cases import CONV_CASES, integers
+from cases import CONV_CASES, POOL_CASES, integers, normal
 
 CONFIG = convpool._core.build_config()
 BUILT = cast("list[str]", CONFIG["instruction_sets_built"])
@@ -21,7 +21,7 @@ UNUSABLE = [name for name in BUILT if name not in DETECTED]
 
 
 def digest() -> str:
-    """Fingerprint of the gradients and results of all cases, whole numbers and thus exact."""
+    """Fingerprint of the results and gradients of all cases; of whole numbers, and thus exact."""
     every_bit = hashlib.sha256()
     for case in CONV_CASES:
         if case.name.startswith("several pixel blocks"):
@@ -36,6 +36,14 @@ def digest() -> str:
             for array in (y, dx, dw):
                 # Adding zero makes one zero of the two.
                 every_bit.update(np.ascontiguousarray(array + 0).tobytes())
+    for case in POOL_CASES:
+        for dtype in (np.float32, np.float64, np.uint8):
+            x = integers(case.x_shape, dtype)
+            y, indices = convpool.max_pool2d(x, **case.geometry, return_indices=True)
+            # Sums of fractions too: their order is that of the window.
+            mean = convpool.avg_pool2d(normal(case.x_shape, np.float32), **case.geometry)
+            for array in (y, indices, mean):
+                every_bit.update(np.ascontiguousarray(array).tobytes())
     return every_bit.hexdigest()
 
 

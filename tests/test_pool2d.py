@@ -307,6 +307,64 @@ def test_nan_and_inf_stay_local(value: float) -> None:
     assert_array_equal(y[~reached], clean[~reached])
 
 
+TALL_AND_WIDE = [
+    ((40, 70), {"kernel_size": (13, 1), "stride": 1}),
+    ((40, 70), {"kernel_size": (1, 13), "stride": 1}),
+    ((61, 75), {"kernel_size": 13, "stride": 1, "padding": 6}),
+    ((61, 75), {"kernel_size": (29, 30), "stride": (2, 3), "padding": ((3, 20), (11, 0))}),
+    ((90, 150), {"kernel_size": (40, 64), "stride": 1, "ceil_mode": True}),
+    ((33, 80), {"kernel_size": (9, 8), "stride": (1, 2), "dilation": (1, 3)}),
+    ((200, 300), {"kernel_size": (50, 7), "stride": (4, 2), "padding": (25, 3)}),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, np.int16, np.int64])
+@pytest.mark.parametrize(("size", "geometry"), TALL_AND_WIDE, ids=str)
+def test_windows_that_share_their_cells(
+    size: tuple[int, int], geometry: dict[str, Any], dtype: Any
+) -> None:
+    x = integers((2, 2, *size), dtype)
+    for pool in ("max_pool2d", "min_pool2d", "sum_pool2d", "avg_pool2d"):
+        y = getattr(convpool, pool)(x, **geometry)
+        assert_array_equal(y, getattr(reference, pool)(x, **geometry).astype(y.dtype))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_inf_stay_local_in_windows_that_share_their_cells(value: float) -> None:
+    clean = normal((1, 1, 70, 90), np.float32)
+    geometry: dict[str, Any] = {"kernel_size": (17, 19), "stride": 1}
+    for row, column in [(0, 0), (16, 18), (17, 19), (35, 44), (69, 89)]:
+        x = clean.copy()
+        x[0, 0, row, column] = value
+        for pool in (convpool.avg_pool2d, convpool.max_pool2d):
+            expected, y = pool(clean, **geometry), pool(x, **geometry)
+            reached = np.zeros(y.shape, bool)
+            top, left = max(row - 16, 0), max(column - 18, 0)
+            reached[0, 0, top : row + 1, left : column + 1] = True
+            assert not np.isfinite(y[reached]).any()
+            assert_array_equal(y[~reached], expected[~reached])
+
+
+@pytest.mark.parametrize("position", range(40))
+def test_the_first_nan_of_a_row_of_any_length_is_found(position: int) -> None:
+    for width in (position + 1, position + 2, 41, 64):
+        x = np.zeros((1, 3, width))
+        x[0, 1, position] = np.nan
+        for dtype in (np.float32, np.float64):
+            y, places = convpool.max_pool2d(x.astype(dtype), (3, 1), 1, return_indices=True)
+            assert_array_equal(np.isnan(y[0, 0]), np.arange(width) == position)
+            assert places[0, 0, position] == width + position
+            assert np.isnan(convpool.max_pool2d(x.astype(dtype), (3, width))).all()
+
+
+def test_sums_that_overflow_float32_are_taken_in_float64() -> None:
+    x = np.full((1, 3, 12), 3e38, np.float32)
+    x[0, 1] = -3e38
+    assert_allclose(convpool.avg_pool2d(x, (3, 1)), np.full((1, 1, 12), 1e38), rtol=1e-6)
+    assert_allclose(convpool.avg_pool2d(x, (1, 5), 1)[0, 0], np.full(8, 3e38), rtol=1e-6)
+    assert_array_equal(convpool.sum_pool2d(x, (1, 5), 1)[0, 0], np.full(8, np.inf))
+
+
 def test_dtype_narrows_the_average() -> None:
     x = normal((1, 2, 6, 6), np.float64)
     y = convpool.avg_pool2d(x, 2, dtype=np.float32)

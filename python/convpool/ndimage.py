@@ -11,8 +11,8 @@ c b a) or "wrap" (the image repeated, also "grid-wrap").
 Where convpool differs on purpose:
 
 - A NaN in a window of `maximum_filter` or `minimum_filter` gives NaN; SciPy calls it undefined.
-- `uniform_filter` sums every window anew, so that a NaN or an infinity reaches the windows that
-  hold it and no others; SciPy's running sum carries it on to the border.
+- `uniform_filter` adds, and subtracts nothing, so that a NaN or an infinity reaches the windows
+  that hold it and no others; SciPy's running sum carries it on to the border.
 - In `correlate` and `convolve` every weight takes part: zero times NaN is NaN and 1e-17 counts.
   SciPy skips weights below 2.2e-16.
 - Maxima and minima of 64-bit integers are exact; SciPy passes them through double precision.

@@ -1,0 +1,386 @@
+// The two passes of a pool: the rows of a window joined down each column of the image, then the
+// columns of the window. Both run along rows of memory.
+//
+//        x                    values of each column             y
+//   |==========|                     |
+//   |==========|   vertical pass     v         horizontal pass
+//   |==========|  ---------------> |==========|  -----------> |====|
+//
+// A rule says how cells join:
+//
+//   Value, identity            what is joined, and what changes nothing
+//   overlaps                   whether a cell may be joined twice
+//   joining                    kernels for rows of values
+//   join_cells                 kernel for rows of the image, or null if value() changes the cells
+//   value(cell), join(a, b)    one cell
+#pragma once
+
+#include <type_traits>
+
+#include "kernels.hpp"
+#include "scratch.hpp"
+#include "view.hpp"
+#include "windows.hpp"
+
+namespace convpool {
+
+// Neighbouring windows share rows. Tall windows share work too: rows since a split are joined as
+// they come, rows before it once from the split backwards, and a window joins one row of each.
+// A row costs three operations, however tall the windows, nothing is ever subtracted, and a NaN
+// stays in its windows.
+//
+//         |  suffixes up to the split: d, cd, bcd, abcd
+//       a |
+//       b |  |
+//       c |  |  |
+//       d |  |  |     window b..f = bcd + ef
+//    ---- split --
+//       e    |  |
+//       f    |  |  prefixes from the split: e, ef, efg
+//       g       |
+template <class T, class Rule>
+class VerticalPass {
+ public:
+  using Value = typename Rule::Value;
+
+  static Index scratch_bytes(const Pool2d& p) {
+    return 3 * Scratch::bytes<Value>(p.w.in) + Scratch::bytes<Value>(suffix_cells(p));
+  }
+
+  VerticalPass(const Pool2d& p, const Rule& rule, const std::vector<Window>& windows,
+               Scratch& scratch)
+      : p_(p), rule_(rule), windows_(windows), slides_(slides(p)) {
+    spare_ = scratch.take<Value>(p.w.in);
+    for (Value*& prefix : prefixes_) prefix = scratch.take<Value>(p.w.in);
+    suffixes_ = scratch.take<Value>(suffix_cells(p));
+  }
+
+  // The image of the next windows, which come from the top down.
+  void start(const View<T>& image) {
+    image_ = image;
+    split_ = end_ = shown_cells(p_, p_.h).begin;
+    rows_are_cells_ = rule_.join_cells && image.w == 1;
+    whole_ = whole_windows();
+  }
+
+  // values (w.in), `step` after each other, of output rows oh, oh + 1, ...
+  void join(Index oh, Index count, Value* values, Index step) {
+    for (const Index end = oh + count; oh < end;) {
+      const Window& window = windows_[static_cast<std::size_t>(oh)];
+      Index joined = 1;
+      if (whole_.begin <= oh && oh < whole_.end) {
+        joined = std::min(end, whole_.end) - oh;
+        join_whole(oh, {joined, p_.w.in, p_.h.kernel, p_.h.stride * image_.h, step},
+                   rule_.join_cells, values);
+      } else if (window.taps.size() == 0) {
+        std::fill_n(values, p_.w.in, Rule::identity);
+      } else if (slides_) {
+        join_sliding(window.cell(window.taps.begin), window.cell(window.taps.end), values);
+      } else {
+        join_all(window, values);
+      }
+      oh += joined;
+      values += joined * step;
+    }
+  }
+
+  // Whether windows, two columns each, side by side in the image, can be joined in one pass: with
+  // 2x2 that takes two thirds of the time of two.
+  bool joins_pairs(Index oh, Index count) const {
+    return std::is_same_v<T, Value> && !p_.adaptive && p_.w.kernel == 2 && p_.w.stride == 2 &&
+           p_.w.dilation == 1 && p_.w.pad_before == 0 && 2 * p_.w.out <= p_.w.data().end &&
+           whole_.begin <= oh && oh + count <= whole_.end;
+  }
+
+  // out (count, w.out)
+  void join_pairs(Index oh, Index count, Value* out) {
+    if constexpr (std::is_same_v<T, Value>) {
+      join_whole(oh, {count, p_.w.out, p_.h.kernel, p_.h.stride * image_.h, p_.w.out},
+                 rule_.joining.pairs, out);
+    }
+  }
+
+ private:
+  static constexpr Index most_rows = 64;  // of one call of a kernel
+  static constexpr Index most_suffix_bytes = 8 << 20;
+
+  // Output rows whose windows lie inside the image, so that one call of a kernel joins several.
+  Range whole_windows() const {
+    if (slides_ || !rows_are_cells_ || p_.adaptive || p_.h.kernel > most_rows) return {0, 0};
+    const Range cells = p_.h.data();
+    return {outputs_reading(p_.h, 0, cells).begin, outputs_reading(p_.h, p_.h.kernel - 1, cells).end};
+  }
+
+  static Index tallest(const Pool2d& p) {
+    return std::min(p.h.kernel, shown_cells(p, p.h).size());
+  }
+  // Measured: three operations a row and their stores pay from seven rows on.
+  static bool slides(const Pool2d& p) {
+    return !p.adaptive && p.h.dilation == 1 && p.h.kernel > 6 * p.h.stride &&
+           tallest(p) <= most_suffix_bytes / Index{sizeof(Value)} / std::max<Index>(p.w.in, 1);
+  }
+  static Index suffix_cells(const Pool2d& p) { return slides(p) ? tallest(p) * p.w.in : 0; }
+
+  const T* cells(Index row) const { return image_.at(0, 0, shown_cell(p_.h, row)); }
+
+  void join_whole(Index oh, const JoinShape& shape, JoinRows<T, Value> join, Value* values) {
+    const T* pointers[most_rows];
+    for (Index tap = 0; tap < p_.h.kernel; ++tap) {
+      pointers[tap] = image_.at(0, 0, p_.h.cell(oh, tap));
+    }
+    join(shape, pointers, values);
+  }
+
+  void join_all(const Window& rows, Value* values) {
+    const Index at_once = rows_are_cells_ ? most_rows : 1;
+    const Value* joined = nullptr;
+    for (Index tap = rows.taps.begin; tap < rows.taps.end; tap += at_once) {
+      const Index count = std::min(at_once, rows.taps.end - tap);
+      const bool last = tap + count == rows.taps.end;
+      Value* part = joined ? spare_ : last ? values : prefixes_[0];
+      if (rows_are_cells_) {
+        const T* pointers[most_rows];
+        for (Index i = 0; i < count; ++i) pointers[i] = cells(rows.cell(tap + i));
+        rule_.join_cells({1, p_.w.in, count, 0, 0}, pointers, part);
+      } else {
+        read(rows.cell(tap), part);
+      }
+      if (joined) {
+        Value* both = last ? values : prefixes_[joined == prefixes_[0]];
+        join_pair(joined, part, both);
+        joined = both;
+      } else {
+        joined = part;
+      }
+    }
+  }
+
+  void join_sliding(Index begin, Index end, Value* values) {
+    if (begin >= split_) {
+      split_ = end_ = end;
+      begin_ = begin;
+      for (Index row = end - 1; row >= begin; --row) {
+        Value* suffix = suffix_from(row);
+        if (row == end - 1) {
+          copy(read(row, suffix), suffix);
+        } else {
+          join_pair(read(row, spare_), suffix_from(row + 1), suffix);
+        }
+      }
+    }
+    for (; end_ < end; ++end_) {
+      Value* next = prefixes_[prefix_ == prefixes_[0]];
+      if (end_ == split_) {
+        copy(read(end_, next), next);
+      } else {
+        join_pair(prefix_, read(end_, spare_), next);
+      }
+      prefix_ = next;
+    }
+    if (end_ == split_) {
+      copy(suffix_from(begin), values);
+    } else {
+      join_pair(suffix_from(begin), prefix_, values);
+    }
+  }
+
+  void copy(const Value* from, Value* to) const {
+    if (from != to) std::copy_n(from, p_.w.in, to);
+  }
+
+  Value* suffix_from(Index row) { return suffixes_ + (row - begin_) * p_.w.in; }
+
+  void join_pair(const Value* a, const Value* b, Value* values) {
+    const Value* const pair[] = {a, b};
+    rule_.joining.every({1, p_.w.in, 2, 0, 0}, pair, values);
+  }
+
+  // One row as values: the image's own, or written to `values`.
+  const Value* read(Index row, Value* values) {
+    const T* from = cells(row);
+    if (!rows_are_cells_) {
+      for (Index iw = 0; iw < p_.w.in; ++iw) values[iw] = rule_.value(from[iw * image_.w]);
+      return values;
+    }
+    if constexpr (std::is_same_v<T, Value>) {
+      return from;
+    } else {
+      rule_.join_cells({1, p_.w.in, 1, 0, 0}, &from, values);
+      return values;
+    }
+  }
+
+  const Pool2d& p_;
+  const Rule& rule_;
+  const std::vector<Window>& windows_;
+  const bool slides_;
+  bool rows_are_cells_ = false;
+  View<T> image_{};
+  Range whole_{0, 0};
+  Index begin_ = 0, split_ = 0, end_ = 0;
+  Value *spare_, *prefixes_[2], *prefix_ = nullptr, *suffixes_;
+};
+
+// One row of values becomes a row of windows. The padding stands beside the values, so that no
+// window is a special case:
+//
+//     padding       w.in        padding
+//   |----------|==============|---------|
+//   |-----|                               windows
+//       |-----|
+//
+// Wide windows are made of windows of 2, 4, 8, ... cells, each level of two of the one before.
+template <class Rule>
+class HorizontalPass {
+ public:
+  using Value = typename Rule::Value;
+
+  // How many rows to join at a time: with eight rows of 112 cells a pool takes two thirds of the
+  // time that it takes row by row, by calls that are saved.
+  static Index rows_at_once(const Pool2d& p) {
+    constexpr Index most_rows = 8, most_bytes = 16 << 10;
+    return std::clamp<Index>(most_bytes / (line_size(p) * Index{sizeof(Value)} + 1), 1, most_rows);
+  }
+
+  static Index scratch_bytes(const Pool2d& p) {
+    return (2 + levels(p)) * Scratch::bytes<Value>(rows_at_once(p) * line_size(p));
+  }
+
+  HorizontalPass(const Pool2d& p, const Rule& rule, const std::vector<Window>& windows,
+                 Scratch& scratch)
+      : p_(p), rule_(rule), windows_(windows), regular_(is_regular(p)), at_(p.w),
+        line_size_(line_size(p)), top_(levels(p)) {
+    const Index size = rows_at_once(p) * line_size_;
+    Value* line = scratch.take<Value>(size);
+    std::fill_n(line, size, Rule::identity);
+    spare_ = scratch.take<Value>(size);
+    values_ = line - (regular_ ? at_.begin : 0);
+    level_[0] = values_ + p.w.cell(0, 0);
+    for (Index i = 1; i <= top_; ++i) level_[i] = scratch.take<Value>(size);
+    if (regular_) choose_pieces();
+  }
+
+  // Where values (w.in) of a row go; a call of join() reads them.
+  Value* values(Index row) { return values_ + row * line_size_; }
+  Index line_size() const { return line_size_; }
+
+  // Whether windows are the values themselves.
+  bool copies() const {
+    return regular_ && p_.w.kernel == 1 && p_.w.stride == 1 && p_.w.cell(0, 0) == 0 &&
+           p_.w.out == p_.w.in;
+  }
+
+  // out (rows, w.out)
+  void join(Index rows, Value* out) {
+    if (!regular_) {
+      for (Index row = 0; row < rows; ++row) join_each(values(row), out + row * p_.w.out);
+      return;
+    }
+    const Axis& axis = p_.w;
+    for (Index row = 0; row < rows; ++row) show_padding(values(row));
+    for (Index i = 1, width = 1; i <= top_; ++i, width *= 2) {
+      const Index cells = at_.span - (2 * width - 1) * axis.dilation;
+      const Value* const pair[] = {level_[i - 1], level_[i - 1] + width * axis.dilation};
+      rule_.joining.every({rows, cells, 2, line_size_, line_size_}, pair, level_[i]);
+    }
+    if (axis.stride <= 2) {
+      const auto join = axis.stride == 1 ? rule_.joining.every : rule_.joining.every_second;
+      join({rows, axis.out, piece_count_, line_size_, axis.out}, pieces_, out);
+      return;
+    }
+    const Index cells = (axis.out - 1) * axis.stride + 1;
+    rule_.joining.every({rows, cells, piece_count_, line_size_, line_size_}, pieces_, spare_);
+    for (Index row = 0; row < rows; ++row, out += axis.out) {
+      const Value* from = spare_ + row * line_size_;
+      for (Index ow = 0; ow < axis.out; ++ow) out[ow] = from[ow * axis.stride];
+    }
+  }
+
+ private:
+  // Measured: up to six taps are joined one by one faster.
+  static constexpr Index most_single_taps = 6;
+  static constexpr int most_levels = 48;
+
+  struct Layout {
+    explicit Layout(const Axis& axis)
+        : span((axis.out - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1),
+          begin(std::min<Index>(0, axis.cell(0, 0))),
+          end(std::max(axis.in, axis.cell(0, 0) + span)) {}
+    Index span;        // cells that windows reach
+    Index begin, end;  // of those and of the image
+  };
+
+  // Not the windows of an adaptive pool, nor windows that see little but padding.
+  static bool is_regular(const Pool2d& p) {
+    const Layout at(p.w);
+    return !p.adaptive && at.end - at.begin <= 4 * (p.w.in + p.w.out) + 64;
+  }
+
+  // The kernel of stride 2 reads one cell more than it joins.
+  static Index line_size(const Pool2d& p) {
+    const Layout at(p.w);
+    return is_regular(p) ? at.end - at.begin + 1 : p.w.in;
+  }
+
+  static Index levels(const Pool2d& p) {
+    Index count = 0;
+    if (is_regular(p) && p.w.kernel > most_single_taps) {
+      while (p.w.kernel >> (count + 1)) ++count;
+    }
+    return count;
+  }
+
+  void choose_pieces() {
+    const Axis& axis = p_.w;
+    const auto add = [&](Index level, Index tap) {
+      pieces_[piece_count_++] = level_[level] + tap * axis.dilation;
+    };
+    if (top_ == 0) {
+      for (Index tap = 0; tap < axis.kernel; ++tap) add(0, tap);
+    } else if (Rule::overlaps) {
+      add(top_, 0);
+      add(top_, axis.kernel - (Index{1} << top_));
+    } else {
+      Index tap = 0;
+      for (Index level = top_; level >= 0; --level) {
+        if (axis.kernel >> level & 1) {
+          add(level, tap);
+          tap += Index{1} << level;
+        }
+      }
+    }
+  }
+
+  void show_padding(Value* values) {
+    const Axis& axis = p_.w;
+    const Index end = std::min(shown_.end, at_.end);
+    for (Index cell = shown_.begin; cell < 0; ++cell) values[cell] = values[shown_cell(axis, cell)];
+    for (Index cell = axis.in; cell < end; ++cell) values[cell] = values[shown_cell(axis, cell)];
+    for (Index cell = end; cell < axis.in; ++cell) values[cell] = Rule::identity;
+  }
+
+  void join_each(const Value* values, Value* out) {
+    for (const Window& window : windows_) {
+      Value value = Rule::identity;
+      for (Index tap = window.taps.begin; tap < window.taps.end; ++tap) {
+        value = rule_.join(value, values[shown_cell(p_.w, window.cell(tap))]);
+      }
+      *out++ = value;
+    }
+  }
+
+  const Pool2d& p_;
+  const Rule& rule_;
+  const std::vector<Window>& windows_;
+  const bool regular_;
+  const Layout at_;
+  const Index line_size_, top_;
+  const Range shown_ = shown_cells(p_, p_.w);
+  Value* values_;
+  Value* spare_;
+  Value* level_[most_levels];
+  const Value* pieces_[most_levels];
+  Index piece_count_ = 0;
+};
+
+}  // namespace convpool
