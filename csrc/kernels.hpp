@@ -120,11 +120,18 @@ template <class T>
 using TransposeRows = void (*)(const T* from, std::ptrdiff_t from_row, std::ptrdiff_t rows,
                                std::ptrdiff_t depth, T* to, std::ptrdiff_t to_row);
 
+// even[r*to_row + i], odd[r*to_row + i]  =  from[r*from_row + 2*i], from[r*from_row + 2*i + 1]
+// for r < rows, i < count
+template <class T>
+using DealRows = void (*)(const T* from, std::ptrdiff_t from_row, std::ptrdiff_t rows,
+                          std::ptrdiff_t count, T* even, T* odd, std::ptrdiff_t to_row);
+
 template <class T>
 struct KernelsFor {
   GemmKernels<T> gemm;
   PackRows<T> pack_rows;
   TransposeRows<T> transpose_rows;
+  DealRows<T> deal_rows;
   void (*filter)(const FilterTask<T>&);
   OuterKernel<T> outer;
   void (*dot_rows)(const DotTask<T>&);
