@@ -4,8 +4,10 @@ import ast
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from convpool import _core
@@ -135,3 +137,13 @@ def test_files_are_short_enough_to_read() -> None:
     ]
     too_long = {str(p): n for p in paths if (n := len(p.read_text().splitlines())) > 500}
     assert not too_long
+
+
+def test_importing_convpool_does_not_import_what_it_may_not_need() -> None:
+    code = "import sys, convpool; print(*sys.modules)"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # NumPy itself imports numpy.random and numpy.fft when they are first used; 1.x does at once.
+    late = {"threadpoolctl", "matplotlib", "scipy", "ml_dtypes", "convpool.nn", "convpool.reference"}
+    if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
+        late |= {"numpy.random", "numpy.fft"}
+    assert not late & set(output.stdout.split())

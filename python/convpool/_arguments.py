@@ -32,7 +32,7 @@ def as_pair(name: str, value: Pair) -> tuple[int, int]:
         raise TypeError(message) from None
 
 
-def glorot_uniform(shape: tuple[int, int, int, int], rng: np.random.Generator) -> Array:
+def glorot_uniform(shape: tuple[int, int, int, int], rng: "np.random.Generator") -> Array:
     """Draw a weight ``(C_out, C_in / groups, kh, kw)`` as Keras does by default.
 
     Uniform within ``sqrt(6 / (fan_in + fan_out))`` of zero (Glorot and Bengio, "Understanding the

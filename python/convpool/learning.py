@@ -289,7 +289,7 @@ def _initial_weight(
     initial: ArrayLike | None,
     shape: tuple[int, int, int, int],
     plane: bool,
-    rng: np.random.Generator,
+    rng: "np.random.Generator",
 ) -> Array:
     if initial is None:
         return glorot_uniform(shape, rng)
@@ -322,7 +322,7 @@ def _overflow(problem: LeastSquares) -> ValueError:
 
 
 def _batches(
-    problem: LeastSquares, batch_size: int | None, rng: np.random.Generator
+    problem: LeastSquares, batch_size: int | None, rng: "np.random.Generator"
 ) -> Iterator[LeastSquares]:
     if batch_size is None:
         yield problem
