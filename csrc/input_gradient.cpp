@@ -38,12 +38,13 @@ void flip_weights(const Conv2d& p, const GradientPhase& phase, int threads, cons
   });
 }
 
-// dx of the rows first, first + step, ...: column by column from one result for each phase.
+// The rows first, first + step, ... of some planes of dx: column by column from one result for each
+// phase.
 template <class T>
-void interleave(const Conv2d& p, const PhaseAxis& rows, int threads, const T* const* phases,
-                const Index* widths, T* dx) {
+void interleave(const Conv2d& p, Index planes, const PhaseAxis& rows, int threads,
+                const T* const* phases, const Index* widths, T* dx) {
   const Index step = std::min(p.w.stride, p.w.in), height = rows.axis.out;
-  parallel_for(threads, p.batch * p.in_channels, [&](Index plane) {
+  parallel_for(threads, planes, [&](Index plane) {
     for (Index i = 0; i < height; ++i) {
       T* to = dx + (plane * p.h.in + rows.first + i * rows.step) * p.w.in;
       const auto row_of = [&](Index phase) {
@@ -71,42 +72,53 @@ void interleave(const Conv2d& p, const PhaseAxis& rows, int threads, const T* co
 template <class T>
 void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* w,
                               const T* bias, T* dx) {
-  const std::vector<GradientPhase> phases = gradient_phases(p);
+  std::vector<GradientPhase> phases = gradient_phases(p);
   const View<T> dy_view{dy, p.out_channels * p.pixels(), p.pixels(), p.w.out, 1};
   const auto new_array = [](Index count) {
     return std::unique_ptr<T[]>(new T[static_cast<std::size_t>(count)]);
   };
+  // The phases share the taps among them.
   const auto flipped = new_array(p.out_channels * p.taps());
-  const auto compute = [&](const GradientPhase& phase, T* to) {
-    const Conv2d& conv = phase.conv;
-    if (phase.is_empty()) {
-      for (Index plane = 0; plane < p.batch * p.in_channels; ++plane) {
-        const T value = bias ? bias[plane % p.in_channels] : T(0);
-        std::fill_n(to + plane * conv.pixels(), conv.pixels(), value);
-      }
-      return;
-    }
-    flip_weights(p, phase, plan.threads, w, flipped.get());
-    const Plan part = plan_gradient_phase<T>(conv, plan.threads);
-    implicit_gemm_forward(conv, part, dy_view, flipped.get(), bias, to);
-  };
+  std::vector<const T*> weights;
+  T* end = flipped.get();
+  for (const GradientPhase& phase : phases) {
+    flip_weights(p, phase, plan.threads, w, end);
+    weights.push_back(end);
+    end += p.out_channels * p.group_in() * phase.conv.window();
+  }
 
-  if (phases.size() == 1) return compute(phases[0], dx);
-  const Index planes = p.batch * p.in_channels;
-  const auto results = new_array(phases.empty() ? 0 : planes * phases[0].h.axis.out * p.w.in);
+  const bool direct = phases.size() == 1;
+  const Index most = plan.images_at_once * p.in_channels;
+  const auto results =
+      new_array(direct || phases.empty() ? 0 : most * phases[0].h.axis.out * p.w.in);
   std::vector<const T*> starts;
   std::vector<Index> widths;
-  T* next = results.get();
-  for (const GradientPhase& phase : phases) {
-    compute(phase, next);
-    starts.push_back(next);
-    widths.push_back(phase.w.axis.out);
-    next += planes * phase.conv.pixels();
-    if (phase.w.first + 1 < std::min(p.w.stride, p.w.in)) continue;
-    interleave(p, phase.h, plan.threads, starts.data(), widths.data(), dx);
-    starts.clear();
-    widths.clear();
-    next = results.get();
+  for (Index n = 0; n < p.batch; n += plan.images_at_once) {
+    const Index batch = std::min(plan.images_at_once, p.batch - n), planes = batch * p.in_channels;
+    T* const images = dx + n * p.in_channels * p.in_plane();
+    T* next = direct ? images : results.get();
+    for (std::size_t i = 0; i < phases.size(); ++i) {
+      GradientPhase& phase = phases[i];
+      phase.conv.batch = batch;
+      if (phase.is_empty()) {
+        for (Index plane = 0; plane < planes; ++plane) {
+          const T value = bias ? bias[plane % p.in_channels] : T(0);
+          std::fill_n(next + plane * phase.conv.pixels(), phase.conv.pixels(), value);
+        }
+      } else {
+        const Plan part = plan_gradient_phase<T>(phase.conv, plan.threads);
+        implicit_gemm_forward(phase.conv, part, dy_view.from(n, 0), weights[i], bias, next);
+      }
+      if (direct) continue;
+      starts.push_back(next);
+      widths.push_back(phase.w.axis.out);
+      next += planes * phase.conv.pixels();
+      if (phase.w.first + 1 < std::min(p.w.stride, p.w.in)) continue;
+      interleave(p, planes, phase.h, plan.threads, starts.data(), widths.data(), images);
+      starts.clear();
+      widths.clear();
+      next = results.get();
+    }
   }
 }
 

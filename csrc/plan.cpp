@@ -266,14 +266,24 @@ Plan plan_input_gradient(const Conv2d& p, const char* reason, int threads) {
   // Weights that are not finite go by way of columns.
   const Plan other = plan_im2col<T>(p, Operation::grad_input, reason, threads);
   Plan plan{Algorithm::implicit_gemm, reason, other.instruction_set, other.mr, other.nr, threads};
-  const std::vector<GradientPhase> phases = gradient_phases(p);
-  for (const GradientPhase& phase : phases) {
+  std::vector<GradientPhase> phases = gradient_phases(p);
+  plan.images_at_once = std::max<Index>(p.batch, 1);
+  Index results = 0;
+  if (phases.size() > 1) {
+    // The results of some images at a time stay in the caches until they are interleaved.
+    constexpr Index results_bytes = Index{1} << 21;
+    const Index image = p.in_channels * phases[0].h.axis.out * p.w.in;
+    const Index fitting = threads * results_bytes / std::max<Index>(image * Index{sizeof(T)}, 1);
+    plan.images_at_once = std::clamp<Index>(fitting, 1, plan.images_at_once);
+    results = plan.images_at_once * image;
+  }
+  for (GradientPhase& phase : phases) {
     if (phase.is_empty()) continue;
+    phase.conv.batch = plan.images_at_once;
     const Plan part = plan_gradient_phase<T>(phase.conv, threads);
     plan.scratch_bytes = std::max(plan.scratch_bytes, part.scratch_bytes);
   }
-  const Index rows = phases.size() < 2 ? 0 : p.batch * p.in_channels * phases[0].h.axis.out;
-  plan.scratch_bytes += (p.out_channels * p.taps() + rows * p.w.in) * Index{sizeof(T)};
+  plan.scratch_bytes += (p.out_channels * p.taps() + results) * Index{sizeof(T)};
   plan.scratch_bytes = std::max(plan.scratch_bytes, other.scratch_bytes);
   return plan;
 }

@@ -141,9 +141,18 @@ def test_files_are_short_enough_to_read() -> None:
 
 def test_importing_convpool_does_not_import_what_it_may_not_need() -> None:
     code = "import sys, convpool; print(*sys.modules)"
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     # NumPy itself imports numpy.random and numpy.fft when they are first used; 1.x does at once.
-    late = {"threadpoolctl", "matplotlib", "scipy", "ml_dtypes", "convpool.nn", "convpool.reference"}
+    late = {
+        "threadpoolctl",
+        "matplotlib",
+        "scipy",
+        "ml_dtypes",
+        "convpool.nn",
+        "convpool.reference",
+    }
     if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
         late |= {"numpy.random", "numpy.fft"}
     assert not late & set(output.stdout.split())

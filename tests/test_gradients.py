@@ -337,3 +337,17 @@ def test_an_image_has_the_same_bits_in_every_batch(size: int, channels: tuple[in
             assert_array_equal(convpool.conv2d(x[part], w, bias, padding=1), y[part])
             part_dx = convpool.conv2d_grad_input(y[part], w, x[part].shape, padding=1)
             assert_array_equal(part_dx, dx[part])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_phases_of_more_images_than_are_in_memory_at_once(threads: int) -> None:
+    w, dy = normal((8, 16, 3, 3)), normal((9, 8, 48, 48), seed=1)
+    kwargs: Any = {"stride": 2, "padding": 1, "threads": threads}
+    dx = convpool.conv2d_grad_input(dy.astype(float), w.astype(float), (9, 16, 96, 96), **kwargs)
+    for n in range(9):
+        one = convpool.conv2d_grad_input(
+            dy[n].astype(float), w.astype(float), (16, 96, 96), stride=2, padding=1
+        )
+        assert_array_equal(dx[n], one)
+    expected = reference.conv2d_grad_input(dy, w, (9, 16, 96, 96), stride=2, padding=1)
+    assert_allclose(dx, expected, rtol=1e-10, atol=1e-10)
