@@ -81,6 +81,7 @@ Matrix<T> columns_of(const Conv2d& p, const Plan& plan, const View<T>& x, Range 
 template <class T>
 void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T* w, const T* bias,
                     T* y) {
+  if (p.batch == 0 || p.out_channels == 0) return;
   const Index m = p.group_out(), k = p.taps(), blocks = number_of_blocks(p, plan);
   const bool in_place = columns_are_input(p);
   Scratch scratch(Scratch::bytes<T>(plan.shared));

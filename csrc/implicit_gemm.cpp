@@ -22,9 +22,8 @@ class Filter {
     for (Index kw = 0; kw < p.w.kernel; ++kw) {
       offsets_.push_back(layout.tap_offset(p, 0, kw));
     }
-    // No plain sum is longer than a block of the matrix product, or some rows of a wide kernel.
-    constexpr Index fewest_rows = 8;
-    const Index rows = std::max(GemmBlocks::depth / p.w.kernel, fewest_rows);
+    // No plain sum is longer than two blocks of the matrix product.
+    const Index rows = std::max<Index>(2 * GemmBlocks::depth / p.w.kernel, 1);
     blocks_ = ceil_div(p.h.kernel, rows);
   }
 
@@ -59,7 +58,7 @@ class Filter {
 template <class T>
 void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T* w,
                            const T* bias, T* y) {
-  if (p.pixels() == 0) return;
+  if (p.pixels() == 0 || p.batch == 0 || p.out_channels == 0) return;
   const Index m = p.group_out(), k = p.taps(), bands = ceil_div(p.h.out, plan.band);
   const PlaneLayout layout = plane_layout(p, plan.band, plan.lanes);
   const Index image_planes = p.group_in() * layout.plane();

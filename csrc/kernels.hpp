@@ -103,14 +103,14 @@ struct OuterKernel {
 
 // The weight gradient of one plane and one output channel:
 //
-//   sums[t]  =  sum over i < rows, j < columns of  dy[i*columns + j] * x[i*x_step + x_offsets[t] + j]
+//   sums[t]  =  sum over i < rows, j < columns of  dy[i*dy_row + j] * x[i*x_step + x_offsets[t] + j]
 //
 // A whole vector is readable where the last column of x is. The order of the sum depends on the
 // vector length.
 template <class T>
 struct DotTask {
   const T *x, *dy;
-  std::ptrdiff_t x_step, rows, columns, taps;
+  std::ptrdiff_t x_step, dy_row, rows, columns, taps;
   const std::ptrdiff_t* x_offsets;
   T* sums;
 };

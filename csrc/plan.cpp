@@ -191,7 +191,7 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   const GemmKernel<T>& kernel = gemm_kernel<T>(m);
   Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
   plan.lanes = kernel.lanes;
-  plan.filters = m == 1 && taps > 0;
+  plan.filters = m == 1 && taps > 0 && p.w.kernel <= 2 * GemmBlocks::depth;
   plan.packs_planes = !plan.filters && p.pixels() > 0 && pays_to_pack(p, kernel);
   const auto planes = [&](Index band) {
     return p.group_in() * plane_layout(p, band, kernel.lanes).plane();

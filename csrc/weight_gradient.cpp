@@ -133,19 +133,23 @@ class WeightGradient {
     }
   }
 
-  // No float sum of vectors is longer than a block of pixels.
+  // No lane sums more products than a block has pixels, even of the shortest vectors.
   void add_dots(Index g, Range images, Range band, Range channels, const T* planes, T* sums) const {
-    const Index window = p_.window(), rows = std::max<Index>(GemmBlocks::depth * 8 / p_.w.out, 1);
+    constexpr Index most = GemmBlocks::depth * 4;
+    const Index window = p_.window(), columns = std::min(most, p_.w.out), rows = most / columns;
+    const Index step = p_.h.stride * layout_.row;
     std::vector<T> dots(static_cast<std::size_t>(window));
     for (Index n = images.begin; n < images.end; ++n) {
       for (Index c = 0; c < channels.size(); ++c) {
+        const T* const x = planes + (n - images.begin) * image_planes_ + c * layout_.plane();
         for (Index oh = 0; oh < band.size(); oh += rows) {
-          const T* x = planes + (n - images.begin) * image_planes_ + c * layout_.plane();
-          const Index step = p_.h.stride * layout_.row;
-          kernels_of<T>().dot_rows({x + oh * step, dy_at(n, g, band) + oh * p_.w.out, step,
-                                    std::min(rows, band.size() - oh), p_.w.out, window,
-                                    tap_offsets_.data(), dots.data()});
-          for (Index t = 0; t < window; ++t) sums[(c * window + t) * padded_m_] += dots[t];
+          for (Index ow = 0; ow < p_.w.out; ow += columns) {
+            kernels_of<T>().dot_rows({x + oh * step + ow, dy_at(n, g, band) + oh * p_.w.out + ow,
+                                      step, p_.w.out, std::min(rows, band.size() - oh),
+                                      std::min(columns, p_.w.out - ow), window,
+                                      tap_offsets_.data(), dots.data()});
+            for (Index t = 0; t < window; ++t) sums[(c * window + t) * padded_m_] += dots[t];
+          }
         }
       }
     }

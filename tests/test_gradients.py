@@ -351,3 +351,16 @@ def test_phases_of_more_images_than_are_in_memory_at_once(threads: int) -> None:
         assert_array_equal(dx[n], one)
     expected = reference.conv2d_grad_input(dy, w, (9, 16, 96, 96), stride=2, padding=1)
     assert_allclose(dx, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("width", [100, 3000, 1_000_000])
+def test_long_rows_are_summed_in_blocks(width: int) -> None:
+    rng = np.random.default_rng(width)
+    x = rng.random((1, 1, 1, width + 4), np.float32)
+    dy = rng.random((1, 1, 1, width), np.float32)
+    dw = convpool.conv2d_grad_weight(dy, x, (1, 5))
+    expected = convpool.conv2d_grad_weight(dy.astype(float), x.astype(float), (1, 5))
+    assert_allclose(dw, expected, rtol=3e-6)
+    w = dy[..., : min(width, 16_000)]
+    y = convpool.conv2d(x, w)
+    assert_allclose(y, convpool.conv2d(x.astype(float), w.astype(float)), rtol=1e-6)
