@@ -15,7 +15,7 @@ from exact import float64_result
 from layer import AnyLayer, Array
 from peer import Call, Peer, Unsupported
 
-__all__ = ["LayerResult", "PeerResult", "Timed", "measure_layer", "start", "time_interleaved"]
+__all__ = ["LayerResult", "PeerResult", "Timed", "measure_layer", "time_peers"]
 
 # Seconds that one sample lasts at least, so that the clock and the loop do not matter.
 SAMPLE_SECONDS = 5e-3
@@ -153,18 +153,29 @@ def time_interleaved(timed: Sequence[Timed], rounds: int) -> None:
         gc.enable()
 
 
-def measure_layer(
-    layer: AnyLayer, peers: Iterable[Peer], *, threads: int, rounds: int
-) -> LayerResult:
-    """Time a layer in interleaved rounds, every peer on the same number of threads."""
+def time_peers(
+    layer: AnyLayer, peers: Iterable[Peer], *, counts: Sequence[int], rounds: int
+) -> tuple[list[Timed], dict[str, str]]:
+    """Time a layer in interleaved rounds, each peer on each number of threads.
+
+    Also returns the reason for each peer that was left out.
+    """
     inputs = layer.inputs()
     exact = float64_result(layer, inputs)
     timed: list[Timed] = []
     left_out: dict[str, str] = {}
     for peer in peers:
         try:
-            timed.append(start(peer, layer, threads, inputs, exact))
+            timed += [start(peer, layer, threads, inputs, exact) for threads in counts]
         except (Unsupported, NotImplementedError) as reason:
             left_out[peer.name] = str(reason)
     time_interleaved(timed, rounds)
+    return timed, left_out
+
+
+def measure_layer(
+    layer: AnyLayer, peers: Iterable[Peer], *, threads: int, rounds: int
+) -> LayerResult:
+    """Time a layer, every peer on the same number of threads."""
+    timed, left_out = time_peers(layer, peers, counts=(threads,), rounds=rounds)
     return LayerResult(layer, {one.peer.name: one.result for one in timed}, left_out)

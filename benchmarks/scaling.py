@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from exact import float64_result
 from layer import AnyLayer
 from layers import GROUPS
 from machine import count_threads
-from measure import LayerResult, Timed, start, time_interleaved
-from peer import Peer, Unsupported
+from measure import LayerResult, time_peers
+from peer import Peer
 from tables import format_ratio, format_seconds, geometric_mean, group_results, markdown
 
 __all__ = ["measure_scaling", "scaling_tables", "thread_counts"]
@@ -27,16 +26,7 @@ def measure_scaling(
     layer: AnyLayer, peers: Iterable[Peer], *, counts: Sequence[int], rounds: int
 ) -> LayerResult:
     """Time each peer on each number of threads; the result has each pair as a peer."""
-    inputs = layer.inputs()
-    exact = float64_result(layer, inputs)
-    timed: list[Timed] = []
-    left_out: dict[str, str] = {}
-    for peer in peers:
-        try:
-            timed += [start(peer, layer, threads, inputs, exact) for threads in counts]
-        except (Unsupported, NotImplementedError) as reason:
-            left_out[peer.name] = str(reason)
-    time_interleaved(timed, rounds)
+    timed, left_out = time_peers(layer, peers, counts=counts, rounds=rounds)
     return LayerResult(
         layer, {_way(one.peer.name, one.threads): one.result for one in timed}, left_out
     )
