@@ -5,6 +5,8 @@
 
 #include "bindings.hpp"
 #include "conv2d.hpp"
+#include "plan_conv2d.hpp"
+#include "plan_im2col.hpp"
 #include "scratch.hpp"
 #include "weights.hpp"
 
@@ -75,24 +77,29 @@ struct PackedWeight {
   py::array array;
   Index groups;
   Type type;
-  py::array packed;  // empty for none
+  Index panel = 1;
+  py::array packed = {};  // empty for none
 };
 
 PackedWeight pack_weight(Object weight_object, Object groups_object, Object dtype) {
   const Operand weight("weight", weight_object);
   const Numbers numbers = numbers_for({&weight}, dtype, Rule::sum);
   const Conv2d p = make_weights(weight.shape(), to_index("groups", groups_object));
-  PackedWeight result{weight.array().attr("copy")(), p.groups, numbers.compute, {}};
+  PackedWeight result{weight.array().attr("copy")(), p.groups, numbers.compute};
   const bool floating = numbers.result.equal(dtype_of(numbers.compute));
   if (numbers.is_integer || !floating) return result;
   const py::array ws = weight.prepared(numbers.compute);
-  const Index size = numbers.compute == Type::float32 ? Weights<float>::packed_size(p)
-                                                      : Weights<double>::packed_size(p);
+  result.panel = numbers.compute == Type::float32 ? usual_weight_panel<float>(p)
+                                                  : usual_weight_panel<double>(p);
+  const Index size = numbers.compute == Type::float32
+                         ? Weights<float>::packed_size(p, result.panel)
+                         : Weights<double>::packed_size(p, result.panel);
   result.packed = py::array(dtype_of(numbers.compute), size);
   void* const packed = result.packed.mutable_data();
   run(numbers.compute, [&](auto zero) {
     using T = decltype(zero);
-    Weights<T>::pack(p, num_threads(), data<T>(ws), static_cast<T*>(packed));
+    Weights<T>::pack(p, WeightView<T>::contiguous(p, data<T>(ws)), result.panel, num_threads(),
+                     static_cast<T*>(packed));
   });
   return result;
 }
@@ -148,7 +155,7 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
                        may_transform(numbers));
   if (prepared && prepared->packed.size() > 0 && prepared->type == numbers.compute &&
       prepared->groups == p.groups) {
-    use_packed_weights(plan, prepared->packed.data());
+    use_packed_weights(plan, prepared->panel, prepared->packed.data());
   }
   if (numbers.is_complex) {
     Result y(result_shape(images, p), layout, numbers, out);

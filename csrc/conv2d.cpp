@@ -8,6 +8,8 @@
 #include "implicit_gemm.hpp"
 #include "input_gradient.hpp"
 #include "numeric.hpp"
+#include "plan_conv2d.hpp"
+#include "plan_im2col.hpp"
 #include "scratch.hpp"
 #include "threads.hpp"
 #include "weight_gradient.hpp"
@@ -87,7 +89,7 @@ void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
   Scratch scratch(Scratch::bytes<T>(plan.shared));
   T* const shared = scratch.take<T>(plan.shared);
   T* const shared_columns = shared + plan.shared - (plan.share_columns ? plan.columns : 0);
-  const Weights<T> weights(p, plan, w, shared);
+  const Weights<T> weights(p, plan, WeightView<T>::contiguous(p, w), shared);
 
   // Written columns are read in place; an image has no slack behind it, and is packed.
   std::vector<std::ptrdiff_t> row_offsets(in_place ? 0 : static_cast<std::size_t>(k));
@@ -105,7 +107,7 @@ void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
     const Matrix<T> columns = columns_of(p, plan, image, pixels, cols);
     const auto right = in_place ? RightOperand<T>::of_matrix(columns, packed)
                                 : RightOperand<T>::of_rows(columns.data, row_offsets.data());
-    gemm(rows, m, pixels.size(), k, weights.group(g), right, block, p.pixels(), bias != nullptr);
+    gemm(rows, m, pixels.size(), k, weights.matrix(g), right, block, p.pixels(), bias != nullptr);
   };
 
   if (!plan.share_columns) {
@@ -132,7 +134,7 @@ void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
     });
     parallel_for(plan.threads, plan.channel_pieces, [&](Index i) {
       const TaskScratch<T> own(plan);
-      multiply(g, n, pixels, piece(i, plan.channel_pieces, m, plan.mr), shared_columns, own.right);
+      multiply(g, n, pixels, piece(i, plan.channel_pieces, m, plan.weight_panel), shared_columns, own.right);
     });
   }
 }
@@ -149,7 +151,7 @@ void im2col_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
     const Index m = channels.size() * p.window();
     const TaskScratch<T> scratch(plan);
     const Matrix<T> weights_transposed{w + g * k * taps + channels.begin * p.window(), 1, taps};
-    const LeftOperand<T> left = pack_left(weights_transposed, m, k, scratch.left, 1);
+    const LeftOperand<T> left = pack_left(weights_transposed, m, k, scratch.left);
     for (Index n = images.begin; n < images.end; ++n) {
       T* const image = input_of(p, n, g, dx);
       for (Index c = channels.begin; c < channels.end; ++c) {
@@ -188,7 +190,7 @@ void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const Vi
       for (Index block = 0; block < blocks; ++block) {
         const Range pixels = block_of(p, plan, block);
         const Matrix<T> dy_block{output_of(p, n, g, dy) + pixels.begin, p.pixels(), 1};
-        const LeftOperand<T> left = pack_left(dy_block, m, pixels.size(), scratch.left, 1);
+        const LeftOperand<T> left = pack_left(dy_block, m, pixels.size(), scratch.left);
         if (!columns_are_input(p)) {
           write_columns(p, image, {0, channels.size()}, pixels, scratch.columns, plan.columns_ld);
         }
@@ -217,7 +219,8 @@ void conv2d_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
   switch (plan.algorithm) {
     case Algorithm::direct: return direct_forward(p, plan.threads, x, w, bias, y);
     case Algorithm::im2col: return im2col_forward(p, plan, x, w, bias, y);
-    case Algorithm::implicit_gemm: return implicit_gemm_forward(p, plan, x, w, bias, y);
+    case Algorithm::implicit_gemm: 
+      return implicit_gemm_forward(p, plan, x, WeightView<T>::contiguous(p, w), bias, y);
     case Algorithm::fft: return;  // bindings_conv.cpp calls _fft.py in the place of this function
   }
 }
@@ -226,16 +229,19 @@ template <class T>
 void conv2d_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* w, const T* bias,
                        T* dx) {
   if (plan.algorithm == Algorithm::direct) {
-    direct_grad_input(p, plan.threads, dy, w, bias, dx);
-  } else if (plan.algorithm == Algorithm::im2col) {
-    im2col_grad_input(p, plan, dy, w, bias, dx);
-  } else if (all_finite(w, p.out_channels * p.taps())) {
-    implicit_gemm_grad_input(p, plan, dy, w, bias, dx);
-  } else {
-    // An infinite weight must not meet the zeros that implicit GEMM puts around dy.
-    const Plan other = plan_conv2d<T>(p, Operation::grad_input, "im2col", plan.threads);
-    im2col_grad_input(p, other, dy, w, bias, dx);
+    return direct_grad_input(p, plan.threads, dy, w, bias, dx);
   }
+  if (plan.algorithm == Algorithm::im2col) return im2col_grad_input(p, plan, dy, w, bias, dx);
+  // An infinite weight must not meet the zeros that implicit GEMM puts around dy. It would show in
+  // every result that it takes part in, so the smaller of the two arrays tells.
+  const Index n_weights = p.out_channels * p.taps(), n_results = p.batch * p.in_channels * p.in_plane();
+  const bool ask_weights = n_weights <= n_results;
+  bool is_finite = !ask_weights || all_finite(w, n_weights);
+  if (is_finite) implicit_gemm_grad_input(p, plan, dy, w, bias, dx);
+  if (!ask_weights) is_finite = all_finite(dx, n_results);
+  if (is_finite) return;
+  const Plan other = plan_conv2d<T>(p, Operation::grad_input, "im2col", plan.threads);
+  im2col_grad_input(p, other, dy, w, bias, dx);
 }
 
 template <class T>

@@ -31,35 +31,20 @@ struct LeftOperand {
   bool in_place;
 };
 
-// The right operand (k x n): a matrix or the columns of a band, packed block by block into `packed`;
-// or, given where its rows begin, read in place, if its columns are contiguous and readable up to a
-// whole vector.
+// The right operand (k x n): a matrix, packed block by block into `packed`; or, given where its rows
+// begin, read in place, if its columns are contiguous and readable up to a whole vector.
 template <class T>
 struct RightOperand {
   Matrix<T> matrix;
   const std::ptrdiff_t* row_offsets;  // k of them, from matrix.data; null to pack
-  const PlaneColumns<T>* columns;     // or null
   T* packed;
 
   static RightOperand of_matrix(const Matrix<T>& matrix, T* packed) {
-    return {matrix, nullptr, nullptr, packed};
+    return {matrix, nullptr, packed};
   }
   static RightOperand of_rows(const T* data, const std::ptrdiff_t* row_offsets) {
-    return {{data, 0, 1}, row_offsets, nullptr, nullptr};
+    return {{data, 0, 1}, row_offsets, nullptr};
   }
-  static RightOperand of_columns(const PlaneColumns<T>& columns, T* packed) {
-    return {{}, nullptr, &columns, packed};
-  }
-
-};
-
-// The result: rows ld apart. Its columns are contiguous in blocks, images for example.
-template <class T>
-struct Product {
-  T* data;
-  Index ld, block, block_stride;
-
-  T* column(Index j) const { return data + j / block * block_stride + j % block; }
 };
 
 // Elements of scratch for the `packed` of each, zero in place.
@@ -69,19 +54,12 @@ template <class T>
 Index right_size(Index m, Index n, Index k);
 
 template <class T>
-LeftOperand<T> pack_left(const Matrix<T>& a, Index m, Index k, T* packed, int threads);
+LeftOperand<T> pack_left(const Matrix<T>& a, Index m, Index k, T* packed);
 
 // c (m x n)  =  (accumulate ? c : 0) + a (m x k) * b (k x n), for some of the rows: a range that
-// begins at a multiple of mr.
+// begins at a multiple of mr. Rows of c are ldc apart.
 template <class T>
 void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
-          const RightOperand<T>& b, const Product<T>& c, bool accumulate);
-
-// With all columns in one block.
-template <class T>
-void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
-          const RightOperand<T>& b, T* c, Index ldc, bool accumulate) {
-  gemm(rows, m, n, k, a, b, Product<T>{c, ldc, std::max<Index>(n, 1), 0}, accumulate);
-}
+          const RightOperand<T>& b, T* c, Index ldc, bool accumulate);
 
 }  // namespace convpool

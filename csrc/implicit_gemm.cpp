@@ -1,10 +1,12 @@
 #include "implicit_gemm.hpp"
 
 #include <algorithm>
+#include <cassert>
 #include <vector>
 
 #include "gemm.hpp"
 #include "numeric.hpp"
+#include "plan_implicit_gemm.hpp"
 #include "scratch.hpp"
 #include "threads.hpp"
 #include "weights.hpp"
@@ -30,7 +32,7 @@ class Filter {
   // w are the taps of one output channel; y its rows, which hold the bias where `accumulate`.
   void operator()(const T* w, const T* planes, Index rows, bool accumulate, T* y) const {
     const Index down = p_.h.dilation * layout_.row;
-    for (Index c = 0; c < p_.group_in(); ++c, planes += layout_.plane()) {
+    for (Index c = 0; c < p_.group_in(); ++c, planes += layout_.plane) {
       for (Index block = 0; block < blocks_; ++block, accumulate = true) {
         const Range kh = piece(block, blocks_, p_.h.kernel, 1);
         kernels_of<T>().filter({kh.size(), p_.w.kernel,
@@ -48,6 +50,77 @@ class Filter {
   Index blocks_;
 };
 
+// Products of pixels with output channels, whose kernel gathers the windows from the planes, cell by
+// cell: any stride, and no vector that is unaligned or overhangs a row.
+template <class T>
+class PixelProducts {
+ public:
+  PixelProducts(const Conv2d& p, const Plan& plan, const PlaneLayout& layout,
+                const std::vector<std::ptrdiff_t>& taps)
+      : p_(p), plan_(plan), taps_(taps) {
+    if (!plan.gathers) return;
+    const Index image = p.group_in() * layout.plane;
+    pixels_.reserve(static_cast<std::size_t>(plan.images_at_once * plan.band * p.w.out));
+    for (Index n = 0; n < plan.images_at_once; ++n) {
+      for (Index oh = 0; oh < plan.band; ++oh) {
+        for (Index ow = 0; ow < p.w.out; ++ow) {
+          pixels_.push_back(n * image + layout.pixel_offset(p, oh, ow));
+        }
+      }
+    }
+  }
+
+  // y begins at the first of the pixels, of which each of some images has `band`.
+  void operator()(Index images, Index band, Index g, Range channels, const T* planes,
+                  const Weights<T>& weights, const T* bias, T* scratch, T* y) const {
+    const Index pixels = images * band, blocks = ceil_div(pixels, plan_.pixels_at_once);
+    for (Index block = 0; block < blocks; ++block) {
+      const Range these = piece(block, blocks, pixels, 1);
+      for (Index oc = channels.begin; oc < channels.end; oc += plan_.nr) {
+        const Index count = std::min(plan_.nr, channels.end - oc);
+        multiply(these, g, oc, count, planes, weights,
+                 bias ? bias + g * p_.group_out() + oc : nullptr, scratch);
+        for (Index q = these.begin, end; q < these.end; q = end) {
+          const Index n = q / band;
+          end = std::min(these.end, (n + 1) * band);
+          kernels_of<T>().transpose_rows(
+              scratch + (q - these.begin) * plan_.nr, plan_.nr, end - q, count,
+              y + (n * p_.out_channels + oc) * p_.pixels() + q - n * band, p_.pixels());
+        }
+      }
+    }
+  }
+
+ private:
+  // sums (pixels x nr)  =  bias + columns' (pixels x taps) * w' (taps x nr)
+  void multiply(Range pixels, Index g, Index oc, Index count, const T* planes,
+                const Weights<T>& weights, const T* bias, T* sums) const {
+    const GatherKernel<T>& kernel = kernels_of<T>().gather;
+    const Index nr = kernel.nr, taps = p_.taps();
+    const Index vectors = ceil_div(count, kernel.lanes), tiles = ceil_div(pixels.size(), kernel.mr);
+    T* const packed = sums + plan_.pixels_at_once * nr;
+    for (Index q = 0; bias && q < pixels.size(); ++q) {
+      std::fill(std::copy_n(bias, count, sums + q * nr), sums + (q + 1) * nr, T(0));
+    }
+    for (Index k0 = 0; k0 < taps; k0 += GemmBlocks::depth) {
+      const Index depth = std::min(GemmBlocks::depth, taps - k0);
+      const T* const panel = weights.block(g, oc, count, k0, depth, packed);
+      // Tiles of nearly equal heights, since low ones do not fill the pipeline.
+      for (Index i = 0; i < tiles; ++i) {
+        const Range rows = piece(i, tiles, pixels.size(), 1);
+        kernel.tiles[rows.size() - 1][vectors - 1](
+            depth, planes, pixels_.data() + pixels.begin + rows.begin, taps_.data() + k0, panel, nr,
+            sums + rows.begin * nr, nr, bias != nullptr || k0 > 0);
+      }
+    }
+  }
+
+  const Conv2d& p_;
+  const Plan& plan_;
+  const std::vector<std::ptrdiff_t>& taps_;
+  std::vector<std::ptrdiff_t> pixels_;
+};
+
 }  // namespace
 
 // The input rows of a band of output rows are copied once, with their padding (pack.hpp draws the
@@ -56,19 +129,19 @@ class Filter {
 // convolution algorithm", 2019, has pointers for offsets). Sums run in the order of im2col, so both
 // give the same bits.
 template <class T>
-void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T* w,
-                           const T* bias, T* y) {
+void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
+                           const WeightView<T>& w, const T* bias, T* y) {
   if (p.pixels() == 0 || p.batch == 0 || p.out_channels == 0) return;
   const Index m = p.group_out(), k = p.taps(), bands = ceil_div(p.h.out, plan.band);
-  const PlaneLayout layout = plane_layout(p, plan.band, plan.lanes);
-  const Index image_planes = p.group_in() * layout.plane();
+  const PlaneLayout layout = layout_of<T>(p, plan);
+  const Index image_planes = p.group_in() * layout.plane;
 
   std::vector<std::ptrdiff_t> offsets;
   offsets.reserve(static_cast<std::size_t>(k));
   for (Index c = 0; c < p.group_in(); ++c) {
     for (Index kh = 0; kh < p.h.kernel; ++kh) {
       for (Index kw = 0; kw < p.w.kernel; ++kw) {
-        offsets.push_back(c * layout.plane() + layout.tap_offset(p, kh, kw));
+        offsets.push_back(c * layout.plane + layout.tap_offset(p, kh, kw));
       }
     }
   }
@@ -78,40 +151,29 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, 
   T* const shared_planes = shared + plan.shared - (plan.share_columns ? plan.columns : 0);
   const Weights<T> weights(p, plan, w, shared);
   const Filter<T> filter(p, layout);
+  const PixelProducts<T> pixel_products(p, plan, layout, offsets);
 
   // Output channels `channels` for a band of output rows of some images, whose planes are there.
   const auto multiply = [&](Index g, Range images, Range rows, Range channels, const T* planes,
                             T* packed) {
     T* const first = y + (images.begin * p.out_channels + g * m) * p.pixels() + rows.begin * p.w.out;
-    const Index band = rows.size() * p.w.out, y_image = p.out_channels * p.pixels();
-    for (Index image = 0; bias && image < images.size(); ++image) {
-      for (Index i = channels.begin; i < channels.end; ++i) {
-        std::fill_n(first + image * y_image + i * p.pixels(), band, bias[g * m + i]);
-      }
-    }
-    if (plan.packs_planes) {
-      const PlaneColumns<T> columns{planes,      offsets.data(),
-                                    p.w.out,     p.h.stride * layout.row,
-                                    rows.size(), image_planes};
-      const auto right = RightOperand<T>::of_columns(columns, packed);
-      const Product<T> product{first, p.pixels(), band, y_image};
-      gemm(channels, m, images.size() * band, k, weights.group(g), right, product, bias != nullptr);
+    const Index band = rows.size() * p.w.out;
+    if (plan.gathers) {
+      pixel_products(images.size(), band, g, channels, planes, weights, bias, packed, first);
       return;
     }
-    const LeftOperand<T> left = weights.group(g);
-    for (Index image = 0; image < images.size(); ++image) {
-      const T* cells = planes + image * image_planes;
-      T* const image_y = first + image * y_image;
-      for (Index oc = channels.begin; plan.filters && oc < channels.end; ++oc) {
-        filter(w + (g * m + oc) * k, cells, rows.size(), bias != nullptr,
-               image_y + oc * p.pixels());
-      }
-      for (Index oh = 0; !plan.filters && oh < rows.size(); ++oh) {
-        const auto right =
-            RightOperand<T>::of_rows(cells + oh * p.h.stride * layout.row, offsets.data());
-        gemm(channels, m, p.w.out, k, left, right, image_y + oh * p.w.out, p.pixels(),
-             bias != nullptr);
-      }
+    assert(images.size() == 1);
+    for (Index i = channels.begin; bias && i < channels.end; ++i) {
+      std::fill_n(first + i * p.pixels(), band, bias[g * m + i]);
+    }
+    const LeftOperand<T> left = weights.matrix(g);
+    for (Index oc = channels.begin; plan.filters && oc < channels.end; ++oc) {
+      filter(left.matrix.at(oc, 0), planes, rows.size(), bias != nullptr, first + oc * p.pixels());
+    }
+    for (Index oh = 0; !plan.filters && oh < rows.size(); ++oh) {
+      const T* const cells = planes + layout.pixel_offset(p, oh, 0);
+      const auto right = RightOperand<T>::of_rows(cells, offsets.data());
+      gemm(channels, m, p.w.out, k, left, right, first + oh * p.w.out, p.pixels(), bias != nullptr);
     }
   };
 
@@ -131,7 +193,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, 
     for (Index i = 0; i < images.size(); ++i) {
       const View<T> image = x.from(images.begin + i, group_of(unit) * p.group_in());
       write_planes(p, layout, image, channels, band_of(unit), i < padded_images,
-                   planes + i * image_planes + channels.begin * layout.plane());
+                   planes + i * image_planes + channels.begin * layout.plane);
     }
   };
 
@@ -159,14 +221,14 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, 
     parallel_for(plan.threads, plan.channel_pieces, [&](Index i) {
       Scratch own(Scratch::bytes<T>(plan.right));
       multiply(group_of(unit), images_of(unit), band_of(unit),
-               piece(i, plan.channel_pieces, m, plan.mr), shared_planes, own.take<T>(plan.right));
+               piece(i, plan.channel_pieces, m, plan.weight_panel), shared_planes, own.take<T>(plan.right));
     });
   }
 }
 
 #define INSTANTIATE(T)                                                                      \
-  template void implicit_gemm_forward(const Conv2d&, const Plan&, const View<T>&, const T*, \
-                                      const T*, T*);
+  template void implicit_gemm_forward(const Conv2d&, const Plan&, const View<T>&, \
+                                      const WeightView<T>&, const T*, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(std::uint64_t)

@@ -3,11 +3,12 @@
 
 #include "plan.hpp"
 #include "view.hpp"
+#include "weights.hpp"
 
 namespace convpool {
 
 template <class T>
-void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T* w,
-                           const T* bias, T* y);
+void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
+                           const WeightView<T>& w, const T* bias, T* y);
 
 }  // namespace convpool

@@ -5,37 +5,43 @@
 
 #include "gradient_phases.hpp"
 #include "implicit_gemm.hpp"
+#include "plan_implicit_gemm.hpp"
 #include "threads.hpp"
 
 namespace convpool {
 namespace {
 
-// The taps of a phase, in reverse:  w (group, oc, ic, kh, kw)  ->  (group, ic, oc, -kh, -kw).
-// Channels are exchanged in square blocks, since neighbours on one side are far apart on the other.
+// The weights of a phase's convolution, where the forward pass has them: channels exchanged, and its
+// taps in reverse.
 template <class T>
-void flip_weights(const Conv2d& p, const GradientPhase& phase, int threads, const T* w,
-                  T* flipped) {
+WeightView<T> weights_of(const Conv2d& p, const GradientPhase& phase, const T* w) {
+  const Index last = phase.is_empty() ? 0 : phase.h.tap(0) * p.w.kernel + phase.w.tap(0);
+  return {w + last,    p.group_out() * p.taps(),        p.window(),
+          p.taps(),    -phase.h.tap_step * p.w.kernel, -phase.w.tap_step};
+}
+
+// The same without strides. Channels are exchanged in square blocks, since neighbours on one side are
+// far apart on the other.
+template <class T>
+WeightView<T> copy_weights(const Conv2d& conv, const WeightView<T>& w, int threads, T* copy) {
   constexpr Index side = 16;
-  const Index m = p.group_in(), k = p.group_out(), taps = phase.conv.window();
-  const Index blocks = ceil_div(m, side);
-  std::vector<Index> sources;  // tap of w for each of the phase
-  for (Index kh = 0; kh < phase.h.axis.kernel; ++kh) {
-    for (Index kw = 0; kw < phase.w.axis.kernel; ++kw) {
-      sources.push_back(phase.h.tap(kh) * p.w.kernel + phase.w.tap(kw));
-    }
-  }
-  parallel_for(threads, p.groups * blocks, [&](Index task) {
-    const Index g = task / blocks, ic0 = task % blocks * side;
-    for (Index oc0 = 0; oc0 < k; oc0 += side) {
-      for (Index ic = ic0; ic < std::min(ic0 + side, m); ++ic) {
-        for (Index oc = oc0; oc < std::min(oc0 + side, k); ++oc) {
-          const T* from = w + (g * k + oc) * p.taps() + ic * p.window();
-          T* to = flipped + ((g * m + ic) * k + oc) * taps;
-          for (const Index source : sources) *to++ = from[source];
+  const Index m = conv.group_out(), k = conv.group_in(), blocks = ceil_div(m, side);
+  const WeightView<T> view = WeightView<T>::contiguous(conv, copy);
+  parallel_for(threads, conv.groups * blocks, [&](Index task) {
+    const Index g = task / blocks, oc0 = task % blocks * side;
+    for (Index ic0 = 0; ic0 < k; ic0 += side) {
+      for (Index oc = oc0; oc < std::min(oc0 + side, m); ++oc) {
+        for (Index ic = ic0; ic < std::min(ic0 + side, k); ++ic) {
+          const T* from = w.data + g * w.g + oc * w.m + ic * w.c;
+          T* to = copy + g * view.g + oc * view.m + ic * view.c;
+          for (Index kh = 0; kh < conv.h.kernel; ++kh) {
+            for (Index kw = 0; kw < conv.w.kernel; ++kw) *to++ = from[kh * w.h + kw * w.w];
+          }
         }
       }
     }
   });
+  return view;
 }
 
 // The rows first, first + step, ... of some planes of dx: column by column from one result for each
@@ -77,14 +83,14 @@ void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, co
   const auto new_array = [](Index count) {
     return std::unique_ptr<T[]>(new T[static_cast<std::size_t>(count)]);
   };
-  // The phases share the taps among them.
-  const auto flipped = new_array(p.out_channels * p.taps());
-  std::vector<const T*> weights;
-  T* end = flipped.get();
+  // Kernels that gather pack any view of the weights, others want them in order.
+  std::vector<WeightView<T>> weights;
+  std::vector<std::unique_ptr<T[]>> copies;
   for (const GradientPhase& phase : phases) {
-    flip_weights(p, phase, plan.threads, w, end);
-    weights.push_back(end);
-    end += p.out_channels * p.group_in() * phase.conv.window();
+    weights.push_back(weights_of(p, phase, w));
+    if (phase.is_empty() || plan_implicit_gemm<T>(phase.conv, plan.reason, plan.threads).gathers) continue;
+    copies.push_back(new_array(p.in_channels * phase.conv.taps()));
+    weights.back() = copy_weights(phase.conv, weights.back(), plan.threads, copies.back().get());
   }
 
   const bool direct = phases.size() == 1;
@@ -106,7 +112,7 @@ void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, co
           std::fill_n(next + plane * phase.conv.pixels(), phase.conv.pixels(), value);
         }
       } else {
-        const Plan part = plan_gradient_phase<T>(phase.conv, plan.threads);
+        const Plan part = plan_implicit_gemm<T>(phase.conv, plan.reason, plan.threads);
         implicit_gemm_forward(phase.conv, part, dy_view.from(n, 0), weights[i], bias, next);
       }
       if (direct) continue;

@@ -35,7 +35,6 @@ using GemmTile = void (*)(std::ptrdiff_t k, const T* a, std::ptrdiff_t a_row,
 template <class T>
 struct GemmKernel {
   static constexpr int max_rows = 8, max_vectors = 8;
-  static constexpr int max_size = 512;  // mr * nr; sizes the driver's buffer for a tile
 
   std::ptrdiff_t mr, nr, lanes;
   GemmTile<T> tiles[max_rows][max_vectors];  // [rows - 1][columns / lanes - 1]
@@ -68,37 +67,24 @@ struct FilterTask {
   bool accumulate;
 };
 
-// Copies vectors of rows that begin offsets[k] elements after x into a panel, as the right operand of
-// a tile:
+// A tile whose left operand is gathered from planes of images, one number at a time, so that it has
+// neither alignment nor rows; its right operand is packed:
 //
-//   for k < depth, copy by copy:  panel[k*width + copy.to + j]  =  x[offsets[k] + copy.from + j]
+//   c[i*ldc + j]  =  (accumulate ? c[i*ldc + j] : 0)
+//                    +  sum over k of  a[a_rows[i] + a_steps[k]] * b[k*b_row + j]
 //
-// for j < lanes. A copy may write more than is wanted, where the next copy or row then writes, and
-// the last one behind the panel.
-struct VectorCopy {
-  std::ptrdiff_t from, to;
-};
+// The rows are pixels and the steps taps, or the other way round. Otherwise as GemmTile, but that
+// whole vectors of c are written.
 template <class T>
-using PackRows = void (*)(const T* x, const std::ptrdiff_t* offsets, std::ptrdiff_t depth,
-                          const VectorCopy* copies, std::ptrdiff_t n_copies, T* panel,
-                          std::ptrdiff_t width);
-
-// A tile of the weight gradient, the product of a left operand that lies anywhere in memory and a
-// packed right one:
-//
-//   c[i*ldc + j]  +=  sum over k of  a[a_rows[i] + a_steps[k]] * b[k*b_row + j]
-//
-// Otherwise as GemmTile.
+using GatherTile = void (*)(std::ptrdiff_t k, const T* a, const std::ptrdiff_t* a_rows,
+                            const std::ptrdiff_t* a_steps, const T* b, std::ptrdiff_t b_row, T* c,
+                            std::ptrdiff_t ldc, bool accumulate);
 template <class T>
-using OuterTile = void (*)(std::ptrdiff_t k, const T* a, const std::ptrdiff_t* a_rows,
-                           const std::ptrdiff_t* a_steps, const T* b, std::ptrdiff_t b_row, T* c,
-                           std::ptrdiff_t ldc);
-template <class T>
-struct OuterKernel {
+struct GatherKernel {
   static constexpr int max_rows = 8, max_vectors = 8;
 
   std::ptrdiff_t mr, nr, lanes;
-  OuterTile<T> tiles[max_rows][max_vectors];  // [rows - 1][columns / lanes - 1]
+  GatherTile<T> tiles[max_rows][max_vectors];  // [rows - 1][columns / lanes - 1]
 };
 
 // The weight gradient of one plane and one output channel:
@@ -129,11 +115,10 @@ using DealRows = void (*)(const T* from, std::ptrdiff_t from_row, std::ptrdiff_t
 template <class T>
 struct KernelsFor {
   GemmKernels<T> gemm;
-  PackRows<T> pack_rows;
+  GatherKernel<T> gather;
   TransposeRows<T> transpose_rows;
   DealRows<T> deal_rows;
   void (*filter)(const FilterTask<T>&);
-  OuterKernel<T> outer;
   void (*dot_rows)(const DotTask<T>&);
 };
 

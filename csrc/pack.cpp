@@ -130,8 +130,14 @@ void write_columns(const Conv2d& p, const View<T>& x, Range channels, Range pixe
 PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack) {
   const Index height = (band - 1) * p.h.stride + (p.h.kernel - 1) * p.h.dilation + 1;
   const Index width = (p.w.out - 1) * p.w.stride + (p.w.kernel - 1) * p.w.dilation + 1;
-  const Index phase = ceil_div(width, p.w.stride) + slack;
-  return {height, phase, phase * p.w.stride};
+  const Index phase = ceil_div(width, p.w.stride) + slack, row = phase * p.w.stride;
+  return {height, p.w.stride, phase, row, height * row};
+}
+
+PlaneLayout gather_layout(const Conv2d& p, Index band, Index line) {
+  const Index height = (band - 1) * p.h.stride + (p.h.kernel - 1) * p.h.dilation + 1;
+  const Index row = (p.w.out - 1) * p.w.stride + (p.w.kernel - 1) * p.w.dilation + 1;
+  return {height, 1, row, row, (ceil_div(height * row, line) | 1) * line};
 }
 
 template <class T>
@@ -139,16 +145,16 @@ void write_planes(const Conv2d& p, const PlaneLayout& layout, const View<T>& x, 
                   Range rows, bool padding_is_there, T* planes) {
   const T pad = element_of<T>(p.pad_value);
   const bool constant = p.w.pad_mode == PadMode::constant;
-  const Index stride = p.w.stride, first_row = p.h.cell(rows.begin, 0);
+  const Index phases = layout.phases, first_row = p.h.cell(rows.begin, 0);
   const Index used = plane_layout(p, rows.size(), 0).rows;
   const Range inside = intersection({-first_row, p.h.in - first_row}, {0, used});
-  // Element t of a phase shows cell  phase - pad_before + t * stride;  these lie in the image.
+  // Element t of a phase shows cell  phase - pad_before + t * phases;  these lie in the image.
   const auto elements_inside = [&](Index phase) {
     const Index first = phase - p.w.pad_before;
-    return intersection({ceil_div(-first, stride), ceil_div(p.w.in - first, stride)},
+    return intersection({ceil_div(-first, phases), ceil_div(p.w.in - first, phases)},
                         {0, layout.phase});
   };
-  const auto cell = [&](Index phase, Index t) { return phase - p.w.pad_before + t * stride; };
+  const auto cell = [&](Index phase, Index t) { return phase - p.w.pad_before + t * phases; };
   const auto write_padding = [&](Index c, Index phase, Range copied, T* plane) {
     for (Index r = 0; r < used; ++r) {
       T* const row = plane + phase * layout.phase + r * layout.row;
@@ -164,20 +170,20 @@ void write_planes(const Conv2d& p, const PlaneLayout& layout, const View<T>& x, 
       write(0, copied.begin);
       write(copied.end, layout.phase);
       if (r < inside.begin || r >= inside.end) {
-        copy_strided(shown + cell(phase, copied.begin) * x.w, stride * x.w, copied.size(),
+        copy_strided(shown + cell(phase, copied.begin) * x.w, phases * x.w, copied.size(),
                      row + copied.begin);
       }
     }
   };
 
-  for (Index c = channels.begin; c < channels.end; ++c, planes += layout.plane()) {
+  for (Index c = channels.begin; c < channels.end; ++c, planes += layout.plane) {
     const T* const image = x.at(0, c, first_row + inside.begin);
     T* const to = planes + inside.begin * layout.row;
-    for (Index phase = 0; phase < stride; ++phase) {
+    for (Index phase = 0; phase < phases; ++phase) {
       const Range copied = elements_inside(phase);
       if (!(padding_is_there && constant)) write_padding(c, phase, copied, planes);
       Range copy = copied;
-      if (stride == 2 && x.w == 1 && phase == 0) {
+      if (phases == 2 && x.w == 1 && phase == 0) {
         // Both phases at once, twice as fast; what one has more than the other is left to copy_rows.
         const Range other = elements_inside(1);
         const Index count = std::min(copied.size(), other.size());
@@ -188,10 +194,10 @@ void write_planes(const Conv2d& p, const PlaneLayout& layout, const View<T>& x, 
         kernels_of<T>().deal_rows(image + from, x.h, inside.size(), count, first, second,
                                   layout.row);
       }
-      if (stride == 2 && x.w == 1) {
+      if (phases == 2 && x.w == 1) {
         copy.begin += std::min(copied.size(), elements_inside(1 - phase).size());
       }
-      copy_rows(image + cell(phase, copy.begin) * x.w, stride * x.w, x.h, inside.size(),
+      copy_rows(image + cell(phase, copy.begin) * x.w, phases * x.w, x.h, inside.size(),
                 copy.size(), to + phase * layout.phase + copy.begin, layout.row);
     }
   }
@@ -282,28 +288,6 @@ void pack_panels(const Matrix<T>& matrix, Index depth, Index count, Index width,
   }
 }
 
-template <class T>
-void pack_panels(const PlaneColumns<T>& columns, Index k0, Index depth, Index j0, Index count,
-                 Index width, T* panels) {
-  const KernelsFor<T>& kernels = kernels_of<T>();
-  const Index lanes = kernels.gemm.matrix.lanes;
-  for (Index first = j0; first < j0 + count; first += width, panels += width * depth) {
-    const Index used = std::min(width, j0 + count - first);
-    VectorCopy copies[GemmKernel<T>::max_size];
-    Index n_copies = 0;
-    for_each_row({first, first + used}, columns.width, [&](Index row, Range pixels) {
-      const Index from = row / columns.image_rows * columns.image +
-                         row % columns.image_rows * columns.row;
-      const Index to = row * columns.width - first;
-      for (Index ow = pixels.begin; ow < pixels.end; ow += lanes) {
-        copies[n_copies++] = {from + ow, to + ow};
-      }
-    });
-    kernels.pack_rows(columns.planes, columns.tap_offsets + k0, depth, copies, n_copies, panels,
-                      width);
-  }
-}
-
 #define INSTANTIATE(T) \
   template void write_columns(const Conv2d&, const View<T>&, Range, Range, T*, Index);
 FOR_EACH_TYPE(INSTANTIATE)
@@ -313,8 +297,7 @@ FOR_EACH_TYPE(INSTANTIATE)
   template void write_planes(const Conv2d&, const PlaneLayout&, const View<T>&, Range, Range, bool, \
                              T*);                                                     \
   template void add_columns(const Conv2d&, const T*, Index, Range, Range, T*);        \
-  template void pack_panels(const Matrix<T>&, Index, Index, Index, T*);               \
-  template void pack_panels(const PlaneColumns<T>&, Index, Index, Index, Index, Index, T*);
+  template void pack_panels(const Matrix<T>&, Index, Index, Index, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(std::uint64_t)

@@ -36,34 +36,31 @@ void write_columns(const Conv2d& p, const View<T>& x, Range channels, Range pixe
 //
 //   row r   | phase 0: cells 0, s, 2s .. | slack | phase 1: cells 1, s+1 .. | slack | ...
 struct PlaneLayout {
-  Index rows, phase, row;  // rows of a channel; elements of a phase and of a row
+  Index rows, phases;       // rows of a channel, phases of a row
+  Index phase, row, plane;  // elements of each
 
-  Index plane() const { return rows * row; }
   Index tap_offset(const Conv2d& p, Index kh, Index kw) const {
     const Index cell = kw * p.w.dilation;
-    return kh * p.h.dilation * row + cell % p.w.stride * phase + cell / p.w.stride;
+    return kh * p.h.dilation * row + cell % phases * phase + cell / phases;
+  }
+  Index pixel_offset(const Conv2d& p, Index oh, Index ow) const {
+    return oh * p.h.stride * row + ow * (p.w.stride / phases);
   }
 };
 
 // The layout for a band of output rows; vectors of `slack` elements may be read behind each row.
 PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack);
 
+// The layout for kernels that read single cells, which can step over what lies between: no phases.
+// Planes are an odd number of cache lines of `line` elements apart, so that the same cell of all
+// channels is not always in the same set of the first-level cache.
+PlaneLayout gather_layout(const Conv2d& p, Index band, Index line);
+
 // `planes` is the first plane for the first of these channels, rows the output rows of the band.
 // Constant padding need not be written again where the planes held the same band of another image.
 template <class T>
 void write_planes(const Conv2d& p, const PlaneLayout& layout, const View<T>& x, Range channels,
                   Range rows, bool padding_is_there, T* planes);
-
-// The columns of a band of output rows of one or more images, as a matrix that is read from their
-// planes: row k begins tap_offsets[k] elements after `planes`; column j is pixel j % width of output
-// row j / width. Of these rows every image has image_rows, `row` elements apart, and the images are
-// `image` elements apart. Whole vectors are readable behind each row.
-template <class T>
-struct PlaneColumns {
-  const T* planes;
-  const std::ptrdiff_t* tap_offsets;
-  Index width, row, image_rows, image;
-};
 
 // The adjoint of columns, for contiguous images: dx[...] += cols[...], constant padding dropped.
 template <class T>
@@ -77,11 +74,5 @@ void add_columns(const Conv2d& p, const T* cols, Index ld, Range channels, Range
 template <class T>
 void pack_panels(const Matrix<T>& matrix, Index depth, Index count, Index width, T* panels);
 
-
-// The same for rows k0 ... k0+depth-1 and columns j0 ... j0+count-1 of a band. What stands in the
-// panel behind the last column is anything; `panels` needs room for a vector behind them.
-template <class T>
-void pack_panels(const PlaneColumns<T>& columns, Index k0, Index depth, Index j0, Index count,
-                 Index width, T* panels);
 
 }  // namespace convpool

@@ -1,9 +1,9 @@
-// Which way a convolution is computed, why, in which pieces, and what scratch that takes. Computes
-// nothing. The pieces never change a result's bits: every sum runs in an order that only the shape
-// of one image sets.
+// Which way a convolution is computed, why, in which pieces, and what scratch that takes. The pieces
+// never change a result's bits: every sum runs in an order that only the shape of one image sets.
 #pragma once
 
 #include "fft_tiles.hpp"
+#include "pack.hpp"
 #include "problem.hpp"
 
 namespace convpool {
@@ -27,8 +27,12 @@ struct Plan {
   Index units_at_once = 1;
   // implicit_gemm: each output channel is the sum of its input channels, filtered one by one.
   bool filters = false;
-  // implicit_gemm: the right operand is packed from the planes, else read there.
-  bool packs_planes = false;
+  // implicit_gemm: the kernel gathers single cells of the planes. Pixels are then the rows of a
+  // forward product, at most pixels_at_once, and output channels its columns.
+  bool gathers = false;
+  Index pixels_at_once = 0;
+  // Forward: output channels in a panel of packed weights, rows of the tile or columns if it gathers.
+  Index weight_panel = 1;
   // im2col: output pixels whose columns are in memory at once, and the distance between rows of columns.
   Index pixel_block = 0, columns_ld = 0;
   // What follows is for both. The matrix product reads its left operand, the weights, in place.
@@ -59,22 +63,6 @@ struct Plan {
     return "fft";
   }
 };
-
-// The columns of a 1x1 convolution are the image itself.
-bool columns_are_input(const Conv2d& p);
-
-// `request` is the user's algorithm= word. "auto" considers transforms, which are computed in
-// float64, only if `may_transform`: their result is then rounded to a type with fewer digits.
-template <class T>
-Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads,
-                 bool may_transform = false);
-
-// For one of the convolutions that make the input gradient, see gradient_phases.hpp.
-template <class T>
-Plan plan_gradient_phase(const Conv2d& conv, int threads);
-
-// Makes a forward plan take weights that were packed before; plain loops go on without.
-void use_packed_weights(Plan& plan, const void* packed);
 
 // Piece i of `count` when [0, size) is cut into pieces of whole multiples of `unit`.
 inline Range piece(Index i, Index count, Index size, Index unit) {

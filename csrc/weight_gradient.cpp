@@ -5,6 +5,7 @@
 
 #include "gemm.hpp"
 #include "numeric.hpp"
+#include "plan_implicit_gemm.hpp"
 #include "scratch.hpp"
 #include "threads.hpp"
 
@@ -29,21 +30,21 @@ class WeightGradient {
         dw_(dw),
         m_(p.group_out()),
         padded_m_(round_up(m_, plan.lanes)),
-        layout_(plane_layout(p, plan.band, plan.lanes)),
+        layout_(layout_of<T>(p, plan)),
         bands_(ceil_div(p.h.out, plan.band)),
         units_(p.pixels() == 0 ? 0 : bands_ * ceil_div(p.batch, plan.images_at_once)),
-        image_planes_(ceil_div(p.group_in(), plan.channel_pieces) * layout_.plane()) {
+        image_planes_(ceil_div(p.group_in(), plan.channel_pieces) * layout_.plane) {
     for (Index c = 0; c < ceil_div(p.group_in(), plan.channel_pieces); ++c) {
       for (Index kh = 0; kh < p.h.kernel; ++kh) {
         for (Index kw = 0; kw < p.w.kernel; ++kw) {
-          tap_offsets_.push_back(c * layout_.plane() + layout_.tap_offset(p, kh, kw));
+          tap_offsets_.push_back(c * layout_.plane + layout_.tap_offset(p, kh, kw));
         }
       }
     }
     for (Index image = 0; image < plan.images_at_once && !plan.filters; ++image) {
       for (Index oh = 0; oh < plan.band; ++oh) {
         for (Index ow = 0; ow < p.w.out; ++ow) {
-          pixel_offsets_.push_back(image * image_planes_ + oh * p.h.stride * layout_.row + ow);
+          pixel_offsets_.push_back(image * image_planes_ + layout_.pixel_offset(p, oh, ow));
         }
       }
     }
@@ -103,7 +104,7 @@ class WeightGradient {
   // Blocks of at most GemmBlocks::depth pixels, as nearly equal as can be.
   void add_products(Index g, Range images, Range band, Range channels, const T* planes, T* packed,
                     T* sums) const {
-    const OuterKernel<T>& kernel = kernels_of<T>().outer;
+    const GatherKernel<T>& kernel = kernels_of<T>().gather;
     const Index image_pixels = band.size() * p_.w.out, pixels = images.size() * image_pixels;
     const Index blocks = ceil_div(pixels, GemmBlocks::depth), taps = channels.size() * p_.window();
     for (Index block = 0; block < blocks; ++block) {
@@ -114,7 +115,7 @@ class WeightGradient {
         for (Index i = 0; i < taps; i += kernel.mr) {
           kernel.tiles[std::min(kernel.mr, taps - i) - 1][vectors - 1](
               these.size(), planes, tap_offsets_.data() + i, pixel_offsets_.data() + these.begin,
-              packed, kernel.nr, sums + i * padded_m_ + j, padded_m_);
+              packed, kernel.nr, sums + i * padded_m_ + j, padded_m_, true);
         }
       }
     }
@@ -123,7 +124,7 @@ class WeightGradient {
   // A panel of output channels by pixels, which may be of several images.
   void pack_dy(Index channel, Index count, Index first_image, Range band, Range pixels,
                T* panel) const {
-    const Index nr = kernels_of<T>().outer.nr, image_pixels = band.size() * p_.w.out;
+    const Index nr = kernels_of<T>().gather.nr, image_pixels = band.size() * p_.w.out;
     for (Index q = pixels.begin; q < pixels.end;) {
       const Index n = q / image_pixels, end = std::min(pixels.end, (n + 1) * image_pixels);
       const T* from = dy_at(first_image + n, channel, band) + q - n * image_pixels;
@@ -141,7 +142,7 @@ class WeightGradient {
     std::vector<T> dots(static_cast<std::size_t>(window));
     for (Index n = images.begin; n < images.end; ++n) {
       for (Index c = 0; c < channels.size(); ++c) {
-        const T* const x = planes + (n - images.begin) * image_planes_ + c * layout_.plane();
+        const T* const x = planes + (n - images.begin) * image_planes_ + c * layout_.plane;
         for (Index oh = 0; oh < band.size(); oh += rows) {
           for (Index ow = 0; ow < p_.w.out; ow += columns) {
             kernels_of<T>().dot_rows({x + oh * step + ow, dy_at(n, g, band) + oh * p_.w.out + ow,

@@ -1,4 +1,4 @@
-// The weights of a forward convolution as left operands of a matrix product, one for each group.
+// The weights of a forward convolution as operands of matrix products: where they are, or packed.
 #pragma once
 
 #include "gemm.hpp"
@@ -6,41 +6,45 @@
 
 namespace convpool {
 
+// Weights (groups, C_out / groups, C_in / groups, kh, kw) of any strides, in elements. The input
+// gradient reads those of the forward pass with channels exchanged and kernels reversed.
+template <class T>
+struct WeightView {
+  const T* data;
+  Index g, m, c, h, w;
+
+  static WeightView contiguous(const Conv2d& p, const T* data) {
+    return {data, p.group_out() * p.taps(), p.taps(), p.window(), p.w.kernel, 1};
+  }
+  bool is_contiguous(const Conv2d& p) const {
+    return m == p.taps() && c == p.window() && h == p.w.kernel && w == 1;
+  }
+};
+
 template <class T>
 class Weights {
  public:
-  // Elements of all groups, packed.
-  static Index packed_size(const Conv2d& p) {
-    return p.groups * left_size<T>(p.group_out(), p.taps());
+  // Elements of all groups, packed in panels of so many output channels.
+  static Index packed_size(const Conv2d& p, Index panel) {
+    return p.groups * round_up(p.group_out(), panel) * p.taps();
   }
+  static void pack(const Conv2d& p, const WeightView<T>& w, Index panel, int threads, T* packed);
 
   // Packs into `memory`, unless the plan has packed weights or reads them in place.
-  Weights(const Conv2d& p, const Plan& plan, const T* w, T* memory)
-      : w_(w), m_(p.group_out()), k_(p.taps()), in_place_(plan.left_in_place), packed_(memory) {
-    if (plan.packed_weights) {
-      packed_ = static_cast<const T*>(plan.packed_weights);
-    } else if (!in_place_) {
-      pack(p, plan.threads, w, memory);
-    }
-  }
+  Weights(const Conv2d& p, const Plan& plan, const WeightView<T>& w, T* memory);
 
-  static void pack(const Conv2d& p, int threads, const T* w, T* memory) {
-    const Index m = p.group_out(), k = p.taps();
-    for (Index g = 0; g < p.groups; ++g) {
-      pack_left(Matrix<T>{w + g * m * k, k, 1}, m, k, memory + g * left_size<T>(m, k), threads);
-    }
-  }
+  // The weights of a group as a matrix, group_out x taps; contiguous ones, if in place.
+  LeftOperand<T> matrix(Index g) const;
 
-  LeftOperand<T> group(Index g) const {
-    return {{w_ + g * m_ * k_, k_, 1}, in_place_ ? nullptr : packed_ + g * left_size<T>(m_, k_),
-            in_place_};
-  }
+  // Taps k0 ... k0+depth-1, a block of GemmBlocks, of `count` output channels from a multiple of the
+  // panel's width on: tap by tap, all channels. Packed into `memory` if they are not yet.
+  const T* block(Index g, Index channel, Index count, Index k0, Index depth, T* memory) const;
 
  private:
-  const T* w_;
-  Index m_, k_;
-  bool in_place_;
-  const T* packed_;
+  const Conv2d& p_;
+  const Plan& plan_;
+  WeightView<T> w_;
+  const T* packed_;  // null for weights in place
 };
 
 }  // namespace convpool

@@ -106,6 +106,9 @@ SIZES = [
     Case("several pixel blocks", (1, 64, 120, 130), (4, 64, 3, 3), padding=1),
     Case("several pixel blocks, 1x1", (1, 70, 61, 67), (9, 70, 1, 1)),
     Case("pixel blocks end inside a row", (2, 48, 37, 91), (5, 48, 3, 3)),
+    Case("many channels, small images", (9, 16, 5, 7), (44, 16, 3, 3), padding=1),
+    Case("many channels, stride", (2, 56, 61, 44), (60, 28, 3, 3), (1, 2), (1, 2), (2, 1), 2),
+    Case("many channels, bands", (1, 40, 50, 90), (30, 40, 5, 5), padding=2),
 ]
 
 STEPS = [

@@ -287,6 +287,16 @@ def test_an_infinite_weight_does_not_meet_what_lies_beside_the_gradient() -> Non
         assert dx[0, 0, 21, 21] == 1
 
 
+def test_an_infinite_weight_is_found_by_its_results() -> None:
+    dy, w = np.ones((1, 24, 1, 1), np.float32), np.ones((24, 24, 3, 3), np.float32)
+    w[5, 7, 0, 0] = np.inf
+    expected = np.full((1, 24, 3, 3), 24.0)
+    expected[0, 7, 0, 0] = np.inf
+    for algorithm in ("auto", "direct", "im2col", "implicit_gemm"):
+        dx = convpool.conv2d_grad_input(dy, w, (1, 24, 3, 3), algorithm=algorithm)
+        assert_array_equal(dx, expected)
+
+
 def test_what_has_no_input_gradient_as_convolutions() -> None:
     dy, w = np.ones((1, 1, 1)), np.ones((1, 1, 2, 2))
     for refused in ({"stride": (9, 8)}, {"padding": 1, "stride": 4, "pad_mode": "edge"}):

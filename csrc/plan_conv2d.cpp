@@ -1,0 +1,124 @@
+#include "plan_conv2d.hpp"
+
+#include "gemm.hpp"
+#include "numeric.hpp"
+#include "plan_im2col.hpp"
+#include "plan_implicit_gemm.hpp"
+#include "scratch.hpp"
+
+namespace convpool {
+namespace {
+
+// Below this many multiply-adds, waking a thread takes longer than it saves.
+constexpr double worth_a_thread = 5e5;
+
+// Measured crossovers, float32 and float64 alike. With several output channels a group the matrix
+// product wins from the smallest size on; with one, columns are copied to be read only once. The
+// batch does not count, so that an image's bits do not depend on its company.
+const char* reason_for_direct(const Conv2d& p, Operation operation) {
+  if (p.group_out() > 1) return nullptr;
+  switch (operation) {
+    case Operation::forward:
+      return p.image_multiply_adds() < 4000 ? "one small output channel a group" : nullptr;
+    case Operation::grad_input: return "one output channel a group";
+    case Operation::grad_weight: return nullptr;
+  }
+  return nullptr;
+}
+
+template <class T>
+Plan plan_direct(const Conv2d& p, Operation operation, const char* reason, int threads) {
+  Plan plan{Algorithm::direct, reason, "base", 1, 1, threads};
+  if (operation == Operation::forward) plan.scratch_bytes = Scratch::bytes<SumOf<T>>(p.w.out);
+  if (operation == Operation::grad_weight) plan.scratch_bytes = Scratch::bytes<SumOf<T>>(p.w.out);
+  if (operation == Operation::grad_input) {
+    plan.scratch_bytes = Scratch::bytes<SumOf<T>>(p.in_plane());
+  }
+  plan.scratch_bytes *= threads;
+  return plan;
+}
+
+Plan plan_fft(const Conv2d& p, const char* reason, int threads) {
+  const FftTiles tiles = fft_tiles(p, threads);
+  Plan plan{Algorithm::fft, reason, "numpy", tiles.height, tiles.width, tiles.threads};
+  plan.fft = tiles;
+  plan.scratch_bytes = tiles.scratch_bytes;
+  return plan;
+}
+
+}  // namespace
+
+template <class T>
+Index usual_weight_panel(const Conv2d& p) {
+  const bool gathers = p.window() > 1 && pays_to_gather<T>(p);
+  return gathers ? kernels_of<T>().gather.nr : gemm_kernel<T>(p.group_out()).mr;
+}
+
+void use_packed_weights(Plan& plan, Index weight_panel, const void* packed) {
+  if (plan.algorithm == Algorithm::direct || plan.filters) return;
+  if (plan.weight_panel != weight_panel) return;
+  plan.shared = plan.share_columns ? plan.columns : 0;
+  plan.left_in_place = false;
+  plan.packed_weights = packed;
+}
+
+template <class T>
+Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads,
+                 bool may_transform) {
+  if (static_cast<double>(p.batch) * p.image_multiply_adds() < worth_a_thread) threads = 1;
+  if (request == "direct") return plan_direct<T>(p, operation, "requested", threads);
+  if (request == "im2col") return plan_im2col<T>(p, operation, "requested", threads);
+  if (request == "auto") {
+    if (operation == Operation::grad_input && suits_input_gradient(p)) {
+      return plan_input_gradient<T>(p, "convolutions of dy", threads);
+    }
+    if (operation == Operation::forward && may_transform && suits_fft(p)) {
+      return plan_fft(p, "a large kernel", threads);
+    }
+    const char* reason = reason_for_direct(p, operation);
+    if (reason) return plan_direct<T>(p, operation, reason, threads);
+    if (operation == Operation::forward && !columns_are_input(p) && few_cells(p)) {
+      return plan_implicit_gemm<T>(p, "not 1x1", threads);
+    }
+    if (operation == Operation::grad_weight && few_cells(p) &&
+        p.batch * p.pixels() > p.group_out()) {
+      return plan_weight_gradient<T>(p, "more pixels than output channels", threads);
+    }
+    return plan_im2col<T>(p, operation, "1x1, widely dilated, or a gradient", threads);
+  }
+  if (request == "implicit_gemm") {
+    if (operation == Operation::forward) return plan_implicit_gemm<T>(p, "requested", threads);
+    if (operation == Operation::grad_input && has_phases(p)) {
+      return plan_input_gradient<T>(p, "requested", threads);
+    }
+    if (operation == Operation::grad_weight) return plan_weight_gradient<T>(p, "requested", threads);
+    throw Unsupported(
+        "algorithm='implicit_gemm' is not implemented for the input gradient with a padding mode or "
+        "more than 64 cells in a stride");
+  }
+  if (request == "fft") {
+    if (operation != Operation::forward) {
+      throw Unsupported(
+          "algorithm='fft' is not implemented for gradients and transposed convolutions");
+    }
+    const bool empty = p.batch == 0 || p.pixels() == 0 || p.taps() == 0 || p.out_channels == 0;
+    if (!empty && !std::is_integral_v<T>) return plan_fft(p, "requested", threads);
+    Plan plan = plan_conv2d<T>(p, operation, "auto", threads);
+    plan.reason = empty ? "nothing to transform" : "sums too large for exact transforms";
+    return plan;
+  }
+  if (request == "winograd") throw Unsupported("algorithm='winograd' is not implemented yet");
+  throw std::invalid_argument(
+      "algorithm must be 'auto', 'direct', 'im2col', 'implicit_gemm', 'winograd' or 'fft', got '" +
+      request + "'");
+}
+
+#define INSTANTIATE(T)                              \
+  template Index usual_weight_panel<T>(const Conv2d&); \
+  template Plan plan_conv2d<T>(const Conv2d&, Operation, const std::string&, int, bool);
+INSTANTIATE(float)
+INSTANTIATE(double)
+INSTANTIATE(std::uint64_t)
+#undef INSTANTIATE
+
+}  // namespace convpool

@@ -1,0 +1,30 @@
+// Plans of products over padded planes, forward and backward: bands, tiles, pieces. Computes nothing.
+#pragma once
+
+#include "plan.hpp"
+
+namespace convpool {
+
+template <class T>
+Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads);
+template <class T>
+Plan plan_input_gradient(const Conv2d& p, const char* reason, int threads);
+template <class T>
+Plan plan_weight_gradient(const Conv2d& p, const char* reason, int threads);
+
+// The layout of the planes.
+template <class T>
+PlaneLayout layout_of(const Conv2d& p, const Plan& plan);
+
+// Whether a kernel gathers cells for these weights, see Plan::gathers; images do not matter.
+template <class T>
+bool pays_to_gather(const Conv2d& weights);
+
+// A wide dilation may spread few taps over more cells than there are columns.
+bool few_cells(const Conv2d& p);
+
+// Whether the input gradient can be, and whether it should be, convolutions of dy.
+bool has_phases(const Conv2d& p);
+bool suits_input_gradient(const Conv2d& p);
+
+}  // namespace convpool

@@ -1,0 +1,97 @@
+#include "weights.hpp"
+
+#include <cassert>
+
+#include "threads.hpp"
+
+namespace convpool {
+namespace {
+
+// A panel of weights (taps x width) with zeros behind the last of `count` channels. `first` is the
+// first tap of the first channel.
+template <class T>
+void write_panel(const Conv2d& p, const WeightView<T>& w, const T* first, Index count, Index k0,
+                 Index depth, Index width, T* panel) {
+  const Index window = p.window();
+  if (window == 1 || w.is_contiguous(p)) {
+    const Index step = window == 1 ? w.c : 1;
+    return pack_panels(Matrix<T>{first + k0 * step, step, w.m}, depth, count, width, panel);
+  }
+  const bool is_reversed = w.w == -1 && w.h == -p.w.kernel;
+  for (Index k = k0, end; k < k0 + depth; k = end) {
+    const Index c = k / window, tap = k - c * window;
+    end = std::min(k0 + depth, (c + 1) * window);
+    const T* const channel = first + c * w.c;
+    T* const row = panel + (k - k0) * width;
+    if (is_reversed) {
+      // From the last tap to the first, against the order in memory: 4x as fast as tap by tap.
+      const Index taps = end - k;
+      // Input channels are pages apart, which no prefetcher follows: 1.04x at 512 channels.
+      const char* const next = reinterpret_cast<const char*>(channel + 4 * w.c - window + 1);
+      for (Index i = 0; i < count * window * Index{sizeof(T)}; i += 64) __builtin_prefetch(next + i);
+      kernels_of<T>().transpose_rows(channel - (tap + taps - 1), w.m, count, taps,
+                                     row + (taps - 1) * width, -width);
+      for (Index i = 0; i < taps && count < width; ++i) {
+        std::fill(row + i * width + count, row + (i + 1) * width, T(0));
+      }
+      continue;
+    }
+    for (Index i = 0; i < end - k; ++i) {
+      const T* from = channel + (tap + i) / p.w.kernel * w.h + (tap + i) % p.w.kernel * w.w;
+      pack_panels(Matrix<T>{from, 0, w.m}, 1, count, width, row + i * width);
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+void Weights<T>::pack(const Conv2d& p, const WeightView<T>& w, Index panel, int threads,
+                      T* packed) {
+  const Index m = p.group_out(), taps = p.taps(), padded = round_up(m, panel);
+  const Index blocks = ceil_div(taps, GemmBlocks::depth);
+  parallel_for(threads, p.groups * blocks, [&](Index task) {
+    const Index g = task / blocks, k0 = task % blocks * GemmBlocks::depth;
+    const Index depth = std::min(GemmBlocks::depth, taps - k0);
+    for (Index i = 0; i < m; i += panel) {
+      write_panel(p, w, w.data + g * w.g + i * w.m, std::min(panel, m - i), k0, depth, panel,
+                  packed + (g * taps + k0) * padded + i * depth);
+    }
+  });
+}
+
+template <class T>
+Weights<T>::Weights(const Conv2d& p, const Plan& plan, const WeightView<T>& w, T* memory)
+    : p_(p), plan_(plan), w_(w), packed_(nullptr) {
+  if (plan.packed_weights) {
+    packed_ = static_cast<const T*>(plan.packed_weights);
+  } else if (!plan.left_in_place) {
+    pack(p, w, plan.weight_panel, plan.threads, memory);
+    packed_ = memory;
+  }
+}
+
+template <class T>
+LeftOperand<T> Weights<T>::matrix(Index g) const {
+  const Index group = round_up(p_.group_out(), plan_.weight_panel) * p_.taps();
+  if (packed_) return {{}, packed_ + g * group, false};
+  assert(w_.is_contiguous(p_));
+  return {{w_.data + g * w_.g, w_.m, 1}, nullptr, true};
+}
+
+template <class T>
+const T* Weights<T>::block(Index g, Index channel, Index count, Index k0, Index depth,
+                           T* memory) const {
+  const Index width = plan_.weight_panel;
+  if (packed_) {
+    return packed_ + (g * p_.taps() + k0) * round_up(p_.group_out(), width) + channel * depth;
+  }
+  write_panel(p_, w_, w_.data + g * w_.g + channel * w_.m, count, k0, depth, width, memory);
+  return memory;
+}
+
+template class Weights<float>;
+template class Weights<double>;
+template class Weights<std::uint64_t>;
+
+}  // namespace convpool
