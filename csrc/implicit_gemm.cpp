@@ -150,6 +150,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
   T* const shared = scratch.take<T>(plan.shared);
   T* const shared_planes = shared + plan.shared - (plan.share_columns ? plan.columns : 0);
   const Weights<T> weights(p, plan, w, shared);
+  const PlaneWriter<T> write_planes(p, layout);
   const Filter<T> filter(p, layout);
   const PixelProducts<T> pixel_products(p, plan, layout, offsets);
 
@@ -192,7 +193,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
     const Range images = images_of(unit);
     for (Index i = 0; i < images.size(); ++i) {
       const View<T> image = x.from(images.begin + i, group_of(unit) * p.group_in());
-      write_planes(p, layout, image, channels, band_of(unit), i < padded_images,
+      write_planes(image, channels, band_of(unit), i < padded_images,
                    planes + i * image_planes + channels.begin * layout.plane);
     }
   };

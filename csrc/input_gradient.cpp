@@ -51,23 +51,21 @@ void interleave(const Conv2d& p, Index planes, const PhaseAxis& rows, int thread
                 const T* const* phases, const Index* widths, T* dx) {
   const Index step = std::min(p.w.stride, p.w.in), height = rows.axis.out;
   parallel_for(threads, planes, [&](Index plane) {
-    for (Index i = 0; i < height; ++i) {
-      T* to = dx + (plane * p.h.in + rows.first + i * rows.step) * p.w.in;
-      const auto row_of = [&](Index phase) {
-        return phases[phase] + (plane * height + i) * widths[phase];
-      };
-      if (step == 2) {
-        const T *even = row_of(0), *odd = row_of(1);
-        for (Index j = 0; j < widths[1]; ++j) {
-          to[2 * j] = even[j];
-          to[2 * j + 1] = odd[j];
-        }
-        if (widths[0] > widths[1]) to[p.w.in - 1] = even[widths[0] - 1];
-        continue;
-      }
-      for (Index phase = 0; phase < step; ++phase) {
-        const T* from = row_of(phase);
-        for (Index j = 0; j < widths[phase]; ++j) to[phase + j * p.w.stride] = from[j];
+    T* const to = dx + (plane * p.h.in + rows.first) * p.w.in;
+    const Index to_row = rows.step * p.w.in;
+    // Two phases at once, as far as both go; others element by element.
+    const Index paired = step == 2 ? widths[1] : 0;
+    const auto phase_of = [&](Index phase) { return phases[phase] + plane * height * widths[phase]; };
+    if (paired > 0) {
+      kernels_of<T>().interleave_rows(phase_of(0), widths[0], phase_of(1), widths[1], height, paired,
+                                      to, to_row);
+    }
+    for (Index phase = 0; phase < step; ++phase) {
+      if (widths[phase] == paired) continue;
+      for (Index i = 0; i < height; ++i) {
+        const T* const from = phase_of(phase) + i * widths[phase];
+        T* const row = to + i * to_row + phase;
+        for (Index j = paired; j < widths[phase]; ++j) row[j * p.w.stride] = from[j];
       }
     }
   });

@@ -112,12 +112,19 @@ template <class T>
 using DealRows = void (*)(const T* from, std::ptrdiff_t from_row, std::ptrdiff_t rows,
                           std::ptrdiff_t count, T* even, T* odd, std::ptrdiff_t to_row);
 
+// The reverse:  to[r*to_row + 2*i], to[r*to_row + 2*i + 1]  =  even[r*even_row + i], odd[r*odd_row + i]
+template <class T>
+using InterleaveRows = void (*)(const T* even, std::ptrdiff_t even_row, const T* odd,
+                                std::ptrdiff_t odd_row, std::ptrdiff_t rows, std::ptrdiff_t count,
+                                T* to, std::ptrdiff_t to_row);
+
 template <class T>
 struct KernelsFor {
   GemmKernels<T> gemm;
   GatherKernel<T> gather;
   TransposeRows<T> transpose_rows;
   DealRows<T> deal_rows;
+  InterleaveRows<T> interleave_rows;
   void (*filter)(const FilterTask<T>&);
   void (*dot_rows)(const DotTask<T>&);
 };

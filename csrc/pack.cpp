@@ -1,7 +1,6 @@
 #include "pack.hpp"
 
-#include <cstring>
-
+#include "copies.hpp"
 #include "dispatch.hpp"
 #include "numeric.hpp"
 
@@ -18,11 +17,6 @@ void for_each_row(Range pixels, Index width, Run run) {
     run(oh, Range{ow, end});
     left -= end - ow;
   }
-}
-
-Range intersection(Range a, Range b) {
-  const Index begin = std::clamp(a.begin, b.begin, b.end);
-  return {begin, std::clamp(a.end, begin, b.end)};
 }
 
 // Calls row(k, ic, ih, kw, oh, columns, inside) for every tap k and every piece of an output row:
@@ -42,59 +36,6 @@ void for_each_tap_row(const Conv2d& p, Range channels, Range pixels, Row row) {
       }
     }
   }
-}
-
-// Two copies of a fixed size that overlap in the middle: for 7 floats 5x as fast as a call.
-template <std::size_t size>
-void copy_both_ends(const char* from, std::size_t bytes, char* to) {
-  char first[size], last[size];
-  std::memcpy(first, from, size);
-  std::memcpy(last, from + bytes - size, size);
-  std::memcpy(to, first, size);
-  std::memcpy(to + bytes - size, last, size);
-}
-
-void copy_bytes(const void* source, std::size_t bytes, void* target) {
-  const char* from = static_cast<const char*>(source);
-  char* to = static_cast<char*>(target);
-  if (bytes > 64) std::memcpy(to, from, bytes);
-  else if (bytes >= 32) copy_both_ends<32>(from, bytes, to);
-  else if (bytes >= 16) copy_both_ends<16>(from, bytes, to);
-  else if (bytes >= 8) copy_both_ends<8>(from, bytes, to);
-  else if (bytes >= 4) copy_both_ends<4>(from, bytes, to);
-  else if (bytes >= 2) copy_both_ends<2>(from, bytes, to);
-  else if (bytes == 1) *to = *from;
-}
-
-template <std::size_t size>
-void copy_short_rows(const char* from, Index from_row, Index rows, std::size_t bytes, char* to,
-                     Index to_row) {
-  for (; rows > 0; --rows, from += from_row, to += to_row) copy_both_ends<size>(from, bytes, to);
-}
-
-// The strides that layers have are worth loops of their own: 2x for a first layer with stride 2.
-template <class T>
-void copy_strided(const T* from, Index stride, Index count, T* to) {
-  if (stride == 1) {
-    copy_bytes(from, count * sizeof(T), to);
-  } else if (stride == 2) {
-    for (Index i = 0; i < count; ++i) to[i] = from[2 * i];
-  } else {
-    for (Index i = 0; i < count; ++i) to[i] = from[stride * i];
-  }
-}
-
-// Rows of `count` elements, each `step` from the one before.
-template <class T>
-void copy_rows(const T* from, Index step, Index from_row, Index rows, Index count, T* to,
-               Index to_row) {
-  const std::size_t bytes = count * sizeof(T);
-  if (step == 1 && bytes >= 32 && bytes <= 64) {
-    // The rows of small images: the choice of a size would take as long as the copy.
-    return copy_short_rows<32>(reinterpret_cast<const char*>(from), from_row * sizeof(T), rows,
-                               bytes, reinterpret_cast<char*>(to), to_row * sizeof(T));
-  }
-  for (; rows > 0; --rows, from += from_row, to += to_row) copy_strided(from, step, count, to);
 }
 
 }  // namespace
@@ -125,82 +66,6 @@ void write_columns(const Conv2d& p, const View<T>& x, Range channels, Range pixe
     write_padding(inside.end, columns.end);
   };
   for_each_tap_row(p, channels, pixels, write);
-}
-
-PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack) {
-  const Index height = (band - 1) * p.h.stride + (p.h.kernel - 1) * p.h.dilation + 1;
-  const Index width = (p.w.out - 1) * p.w.stride + (p.w.kernel - 1) * p.w.dilation + 1;
-  const Index phase = ceil_div(width, p.w.stride) + slack, row = phase * p.w.stride;
-  return {height, p.w.stride, phase, row, height * row};
-}
-
-PlaneLayout gather_layout(const Conv2d& p, Index band, Index line) {
-  const Index height = (band - 1) * p.h.stride + (p.h.kernel - 1) * p.h.dilation + 1;
-  const Index row = (p.w.out - 1) * p.w.stride + (p.w.kernel - 1) * p.w.dilation + 1;
-  return {height, 1, row, row, (ceil_div(height * row, line) | 1) * line};
-}
-
-template <class T>
-void write_planes(const Conv2d& p, const PlaneLayout& layout, const View<T>& x, Range channels,
-                  Range rows, bool padding_is_there, T* planes) {
-  const T pad = element_of<T>(p.pad_value);
-  const bool constant = p.w.pad_mode == PadMode::constant;
-  const Index phases = layout.phases, first_row = p.h.cell(rows.begin, 0);
-  const Index used = plane_layout(p, rows.size(), 0).rows;
-  const Range inside = intersection({-first_row, p.h.in - first_row}, {0, used});
-  // Element t of a phase shows cell  phase - pad_before + t * phases;  these lie in the image.
-  const auto elements_inside = [&](Index phase) {
-    const Index first = phase - p.w.pad_before;
-    return intersection({ceil_div(-first, phases), ceil_div(p.w.in - first, phases)},
-                        {0, layout.phase});
-  };
-  const auto cell = [&](Index phase, Index t) { return phase - p.w.pad_before + t * phases; };
-  const auto write_padding = [&](Index c, Index phase, Range copied, T* plane) {
-    for (Index r = 0; r < used; ++r) {
-      T* const row = plane + phase * layout.phase + r * layout.row;
-      const Index ih = shown_cell(p.h, first_row + r);
-      if (ih < 0) {
-        std::fill_n(row, layout.phase, pad);
-        continue;
-      }
-      const T* shown = x.at(0, c, ih);
-      const auto write = [&](Index t, Index end) {
-        for (; t < end; ++t) row[t] = constant ? pad : shown[shown_cell(p.w, cell(phase, t)) * x.w];
-      };
-      write(0, copied.begin);
-      write(copied.end, layout.phase);
-      if (r < inside.begin || r >= inside.end) {
-        copy_strided(shown + cell(phase, copied.begin) * x.w, phases * x.w, copied.size(),
-                     row + copied.begin);
-      }
-    }
-  };
-
-  for (Index c = channels.begin; c < channels.end; ++c, planes += layout.plane) {
-    const T* const image = x.at(0, c, first_row + inside.begin);
-    T* const to = planes + inside.begin * layout.row;
-    for (Index phase = 0; phase < phases; ++phase) {
-      const Range copied = elements_inside(phase);
-      if (!(padding_is_there && constant)) write_padding(c, phase, copied, planes);
-      Range copy = copied;
-      if (phases == 2 && x.w == 1 && phase == 0) {
-        // Both phases at once, twice as fast; what one has more than the other is left to copy_rows.
-        const Range other = elements_inside(1);
-        const Index count = std::min(copied.size(), other.size());
-        const bool is_even = cell(0, copied.begin) < cell(1, other.begin);
-        T *first = to + copied.begin, *second = to + layout.phase + other.begin;
-        if (!is_even) std::swap(first, second);
-        const Index from = std::min(cell(0, copied.begin), cell(1, other.begin));
-        kernels_of<T>().deal_rows(image + from, x.h, inside.size(), count, first, second,
-                                  layout.row);
-      }
-      if (phases == 2 && x.w == 1) {
-        copy.begin += std::min(copied.size(), elements_inside(1 - phase).size());
-      }
-      copy_rows(image + cell(phase, copy.begin) * x.w, phases * x.w, x.h, inside.size(),
-                copy.size(), to + phase * layout.phase + copy.begin, layout.row);
-    }
-  }
 }
 
 template <class T>
@@ -294,8 +159,6 @@ FOR_EACH_TYPE(INSTANTIATE)
 #undef INSTANTIATE
 
 #define INSTANTIATE(T)                                                                \
-  template void write_planes(const Conv2d&, const PlaneLayout&, const View<T>&, Range, Range, bool, \
-                             T*);                                                     \
   template void add_columns(const Conv2d&, const T*, Index, Range, Range, T*);        \
   template void pack_panels(const Matrix<T>&, Index, Index, Index, T*);
 INSTANTIATE(float)

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "fft_tiles.hpp"
-#include "pack.hpp"
+#include "planes.hpp"
 #include "problem.hpp"
 
 namespace convpool {

@@ -38,6 +38,12 @@ struct Range {
   Index size() const { return end - begin; }
 };
 
+// Empty ones lie inside b too.
+inline Range intersection(Range a, Range b) {
+  const Index begin = std::clamp(a.begin, b.begin, b.end);
+  return {begin, std::clamp(a.end, begin, b.end)};
+}
+
 // One spatial axis. Tap t of output o reads input cell  o*stride + t*dilation - pad_before.
 //
 //       pad_before         in           pad_after

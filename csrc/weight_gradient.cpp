@@ -31,6 +31,7 @@ class WeightGradient {
         m_(p.group_out()),
         padded_m_(round_up(m_, plan.lanes)),
         layout_(layout_of<T>(p, plan)),
+        write_planes_(p, layout_),
         bands_(ceil_div(p.h.out, plan.band)),
         units_(p.pixels() == 0 ? 0 : bands_ * ceil_div(p.batch, plan.images_at_once)),
         image_planes_(ceil_div(p.group_in(), plan.channel_pieces) * layout_.plane) {
@@ -72,8 +73,7 @@ class WeightGradient {
           const Range images = images_of(unit), band = band_of(unit);
           for (Index i = 0; i < images.size(); ++i) {
             const View<T> image = x_.from(images.begin + i, g * p_.group_in());
-            write_planes(p_, layout_, image, channels, band, i < padded_images,
-                         planes + i * image_planes_);
+            write_planes_(image, channels, band, i < padded_images, planes + i * image_planes_);
           }
           if (bands_ == 1 && pieces == 1) padded_images = std::max(padded_images, images.size());
           plan_.filters ? add_dots(g, images, band, channels, planes, mine)
@@ -182,6 +182,7 @@ class WeightGradient {
   T* dw_;
   Index m_, padded_m_;
   PlaneLayout layout_;
+  PlaneWriter<T> write_planes_;
   Index bands_, units_, image_planes_;
   std::vector<std::ptrdiff_t> tap_offsets_, pixel_offsets_;
 };

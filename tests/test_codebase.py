@@ -44,6 +44,8 @@ LAYERS = [
     "fft_tiles",
     "gemm",
     "pack",
+    "planes",
+    "copies",
     "scratch",
     "threads",
     "numeric",

@@ -1,0 +1,106 @@
+#include "planes.hpp"
+
+#include "copies.hpp"
+#include "dispatch.hpp"
+#include "numeric.hpp"
+
+namespace convpool {
+
+PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack) {
+  const Index height = (band - 1) * p.h.stride + (p.h.kernel - 1) * p.h.dilation + 1;
+  const Index width = (p.w.out - 1) * p.w.stride + (p.w.kernel - 1) * p.w.dilation + 1;
+  const Index phase = ceil_div(width, p.w.stride) + slack, row = phase * p.w.stride;
+  return {height, p.w.stride, phase, row, height * row};
+}
+
+PlaneLayout gather_layout(const Conv2d& p, Index band, Index line) {
+  const Index height = (band - 1) * p.h.stride + (p.h.kernel - 1) * p.h.dilation + 1;
+  const Index row = (p.w.out - 1) * p.w.stride + (p.w.kernel - 1) * p.w.dilation + 1;
+  return {height, 1, row, row, (ceil_div(height * row, line) | 1) * line};
+}
+
+template <class T>
+PlaneWriter<T>::PlaneWriter(const Conv2d& p, const PlaneLayout& layout)
+    : p_(p),
+      layout_(layout),
+      pad_(element_of<T>(p.pad_value)),
+      is_constant_(p.w.pad_mode == PadMode::constant) {
+  for (Index phase = 0; phase < layout.phases; ++phase) {
+    const Index first = phase - p.w.pad_before;
+    const Range inside{ceil_div(-first, layout.phases), ceil_div(p.w.in - first, layout.phases)};
+    phases_.push_back({first, intersection(inside, {0, layout.phase})});
+  }
+}
+
+template <class T>
+void PlaneWriter<T>::operator()(const View<T>& x, Range channels, Range rows,
+                                bool padding_is_there, T* planes) const {
+  const Index first_row = p_.h.cell(rows.begin, 0);
+  const Index used = (rows.size() - 1) * p_.h.stride + (p_.h.kernel - 1) * p_.h.dilation + 1;
+  const Range copied = intersection({-first_row, p_.h.in - first_row}, {0, used});
+  const Index cells = layout_.phases * x.w;  // from one element to the next
+  // Both phases at once, twice as fast; what one has more than the other is copied by itself.
+  Index dealt = 0;
+  if (layout_.phases == 2 && x.w == 1) {
+    dealt = std::min(phases_[0].inside.size(), phases_[1].inside.size());
+  }
+  const auto cell = [&](const Phase& phase) { return phase.first + phase.inside.begin * layout_.phases; };
+
+  for (Index c = channels.begin; c < channels.end; ++c, planes += layout_.plane) {
+    if (!(padding_is_there && is_constant_)) {
+      write_padding(x.from(0, c), {first_row, first_row + used}, copied, planes);
+    }
+    const T* const image = x.at(0, c, first_row + copied.begin);
+    T* to = planes + copied.begin * layout_.row;
+    if (dealt > 0) {
+      const Phase &a = phases_[0], &b = phases_[1];
+      T *even = to + a.inside.begin, *odd = to + layout_.phase + b.inside.begin;
+      if (cell(a) > cell(b)) std::swap(even, odd);
+      kernels_of<T>().deal_rows(image + std::min(cell(a), cell(b)), x.h, copied.size(), dealt, even,
+                                odd, layout_.row);
+    }
+    for (const Phase& phase : phases_) {
+      const T* const from = image + cell(phase) * x.w + dealt * cells;
+      copy_rows(from, cells, x.h, copied.size(), phase.inside.size() - dealt,
+                to + phase.inside.begin + dealt, layout_.row);
+      to += layout_.phase;
+    }
+  }
+}
+
+// What lies beside the image in its rows, which are copied elsewhere, and all of the others.
+template <class T>
+void PlaneWriter<T>::write_padding(const View<T>& image, Range rows, Range copied_rows,
+                                   T* plane) const {
+  for (Index r = 0; r < rows.size(); ++r) {
+    const Index ih = shown_cell(p_.h, rows.begin + r);
+    T* row = plane + r * layout_.row;
+    if (ih < 0) {
+      std::fill_n(row, layout_.row, pad_);
+      continue;
+    }
+    const T* const shown = image.at(0, 0, ih);
+    for (const Phase& phase : phases_) {
+      const auto write = [&](Index t, Index end) {
+        for (; t < end; ++t) {
+          row[t] = is_constant_
+                       ? pad_
+                       : shown[shown_cell(p_.w, phase.first + t * layout_.phases) * image.w];
+        }
+      };
+      write(0, phase.inside.begin);
+      write(phase.inside.end, layout_.phase);
+      if (r < copied_rows.begin || r >= copied_rows.end) {
+        copy_strided(shown + (phase.first + phase.inside.begin * layout_.phases) * image.w,
+                     layout_.phases * image.w, phase.inside.size(), row + phase.inside.begin);
+      }
+      row += layout_.phase;
+    }
+  }
+}
+
+template class PlaneWriter<float>;
+template class PlaneWriter<double>;
+template class PlaneWriter<std::uint64_t>;
+
+}  // namespace convpool

@@ -1,0 +1,64 @@
+// The padded input as kernels read it: planes, one for each channel. Knows layouts in memory, nothing of
+// kernels or algorithms.
+#pragma once
+
+#include <vector>
+
+#include "view.hpp"
+
+namespace convpool {
+
+// Rows of the padded input as the taps of a band of output rows meet them, so that tap (kh, kw) of
+// output column ow stands at  tap_offset(kh, kw) + ow,  whatever the stride: with stride s each row
+// is cut into s phases, every s-th cell.
+//
+//   row r   | phase 0: cells 0, s, 2s .. | slack | phase 1: cells 1, s+1 .. | slack | ...
+struct PlaneLayout {
+  Index rows, phases;       // rows of a channel, phases of a row
+  Index phase, row, plane;  // elements of each
+
+  Index tap_offset(const Conv2d& p, Index kh, Index kw) const {
+    const Index cell = kw * p.w.dilation;
+    return kh * p.h.dilation * row + cell % phases * phase + cell / phases;
+  }
+  Index pixel_offset(const Conv2d& p, Index oh, Index ow) const {
+    return oh * p.h.stride * row + ow * (p.w.stride / phases);
+  }
+};
+
+// The layout for a band of output rows; vectors of `slack` elements may be read behind each row.
+PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack);
+
+// The layout for kernels that read single cells, which can step over what lies between: no phases.
+// Planes are an odd number of cache lines of `line` elements apart, so that the same cell of all
+// channels is not always in the same set of the first-level cache.
+PlaneLayout gather_layout(const Conv2d& p, Index band, Index line);
+
+// Writes the planes of some images of the same geometry.
+template <class T>
+class PlaneWriter {
+ public:
+  PlaneWriter(const Conv2d& p, const PlaneLayout& layout);
+
+  // `planes` is the first plane for the first of these channels, rows the output rows of the band.
+  // Constant padding need not be written again where the planes held the same band of another image.
+  void operator()(const View<T>& x, Range channels, Range rows, bool padding_is_there,
+                  T* planes) const;
+
+ private:
+  // Element t of a phase shows cell  first + t * phases;  those in `inside` lie in the image.
+  struct Phase {
+    Index first;
+    Range inside;
+  };
+
+  void write_padding(const View<T>& image, Range rows, Range copied_rows, T* plane) const;
+
+  const Conv2d& p_;
+  PlaneLayout layout_;
+  std::vector<Phase> phases_;
+  T pad_;
+  bool is_constant_;
+};
+
+}  // namespace convpool
