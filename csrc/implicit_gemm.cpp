@@ -123,7 +123,7 @@ class PixelProducts {
 
 }  // namespace
 
-// The input rows of a band of output rows are copied once, with their padding (pack.hpp draws the
+// The input rows of a band of output rows are copied once, with their padding (planes.hpp draws the
 // layout). Then the right operand of  y = w * cols  needs no copy: its row for a tap begins a fixed
 // offset behind the first cell of the output row, and is contiguous (Dukhan, "The indirect
 // convolution algorithm", 2019, has pointers for offsets). Sums run in the order of im2col, so both

@@ -13,7 +13,7 @@ namespace convpool {
 namespace {
 
 // The work is done in units of some output rows of an image, or of some small images. For a unit the
-// planes of its input are written (pack.hpp draws them); pixel q of the unit and tap t then meet at
+// planes of its input are written (planes.hpp draws them); pixel q of the unit and tap t then meet at
 // planes[pixel_offsets[q] + tap_offsets[t]], so that the columns need not exist:
 //
 //   dw' (taps x group_out)  +=  cols (taps x pixels)  *  dy' (pixels x group_out)
