@@ -5,6 +5,7 @@
 #include <pybind11/numpy.h>
 
 #include <initializer_list>
+#include <optional>
 #include <utility>
 
 #include "arguments.hpp"
@@ -19,6 +20,11 @@ enum class Type {
 };
 
 py::dtype dtype_of(Type type);
+
+// No array at all; py::array() would make one of no elements, which takes 150 ns.
+inline py::array no_array() { return py::reinterpret_steal<py::array>(py::handle()); }
+
+py::array new_array(const py::dtype& dtype, const Shape& shape);
 
 bool is_main_thread();
 
@@ -84,7 +90,7 @@ Numbers numbers_for(std::initializer_list<const Operand*> operands, py::handle d
 void choose_compute_type(Numbers& numbers, double terms, double bound);
 
 // The array that a function returns: new, or the caller's out=. The core writes to data(), which
-// is contiguous and overlaps no operand; finish() converts it into place where that is another.
+// is contiguous and overlaps no operand of those given, which may be none; finish() converts it into place where that is another.
 class Result {
  public:
   Result(const Shape& shape, Layout layout, const Numbers& numbers, py::handle out,

@@ -2,6 +2,8 @@
 
 #include "bindings.hpp"
 
+#include <pybind11/stl.h>
+
 #include "dispatch.hpp"
 
 #if defined(__clang__)

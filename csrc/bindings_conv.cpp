@@ -25,11 +25,12 @@ Geometry to_geometry(Object stride, Object padding, Object dilation, Object grou
 }
 
 Plan plan_for(const Numbers& numbers, const Conv2d& p, Operation operation,
-              const std::string& algorithm, int threads, bool may_transform = false) {
+              std::string_view algorithm, int threads, bool may_transform = false) {
+  const std::string request(algorithm);
   switch (numbers.compute) {
-    case Type::float32: return plan_conv2d<float>(p, operation, algorithm, threads, may_transform);
-    case Type::float64: return plan_conv2d<double>(p, operation, algorithm, threads, may_transform);
-    default: return plan_conv2d<std::uint64_t>(p, operation, algorithm, threads);
+    case Type::float32: return plan_conv2d<float>(p, operation, request, threads, may_transform);
+    case Type::float64: return plan_conv2d<double>(p, operation, request, threads, may_transform);
+    default: return plan_conv2d<std::uint64_t>(p, operation, request, threads);
   }
 }
 
@@ -68,7 +69,7 @@ struct Bias {
   }
 
   std::optional<Operand> operand;
-  py::array array;
+  py::array array = no_array();
 };
 
 // Weights that prepare_conv2d packed, which conv2d takes in the place of an array. Only floating
@@ -81,27 +82,27 @@ struct PackedWeight {
   py::array packed = {};  // empty for none
 };
 
-PackedWeight pack_weight(Object weight_object, Object groups_object, Object dtype) {
+py::object pack_weight(Object weight_object, Object groups_object, Object dtype) {
   const Operand weight("weight", weight_object);
   const Numbers numbers = numbers_for({&weight}, dtype, Rule::sum);
   const Conv2d p = make_weights(weight.shape(), to_index("groups", groups_object));
   PackedWeight result{weight.array().attr("copy")(), p.groups, numbers.compute};
   const bool floating = numbers.result.equal(dtype_of(numbers.compute));
-  if (numbers.is_integer || !floating) return result;
+  if (numbers.is_integer || !floating) return py::cast(std::move(result));
   const py::array ws = weight.prepared(numbers.compute);
   result.panel = numbers.compute == Type::float32 ? usual_weight_panel<float>(p)
                                                   : usual_weight_panel<double>(p);
   const Index size = numbers.compute == Type::float32
                          ? Weights<float>::packed_size(p, result.panel)
                          : Weights<double>::packed_size(p, result.panel);
-  result.packed = py::array(dtype_of(numbers.compute), size);
+  result.packed = new_array(dtype_of(numbers.compute), {size});
   void* const packed = result.packed.mutable_data();
   run(numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     Weights<T>::pack(p, WeightView<T>::contiguous(p, data<T>(ws)), result.panel, num_threads(),
                      static_cast<T*>(packed));
   });
-  return result;
+  return py::cast(std::move(result));
 }
 
 // A 1x1 convolution reads the image as a matrix, which takes rows that follow each other.
@@ -136,7 +137,7 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
       !py::isinstance<py::array>(weight_object) && py::isinstance<PackedWeight>(weight_object);
   const PackedWeight* prepared = is_packed ? weight_object.cast<const PackedWeight*>() : nullptr;
   const Operand x("x", x_object);
-  const Operand weight("weight", prepared ? prepared->array : weight_object);
+  const Operand weight("weight", prepared ? Object(prepared->array) : weight_object);
   Bias bias(bias_object);
   Numbers numbers = numbers_for({&x, &weight, bias.pointer()}, dtype, Rule::sum);
   const Layout layout = to_layout(layout_word);
@@ -242,7 +243,7 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
     Result dx(images.shape(), layout, numbers, out);
     return dx.assign(call_complex(n_threads, "conv2d_grad_input", dy.as_complex(numbers.result, layout),
                                   weight.as_complex(numbers.result),
-                                  channels_first(images).shape(), stride, padding, dilation,
+                                  to_tuple(channels_first(images).shape()), stride, padding, dilation,
                                   groups, pad_mode, algorithm, numbers.result));
   }
 
@@ -325,9 +326,8 @@ double cells_of(const Conv2d& p) {
 }
 
 Shape columns_shape(const Images& images, const Conv2d& p) {
-  Shape shape{images.batch, p.taps(), p.pixels()};
-  if (!images.batched) shape.erase(shape.begin());
-  return shape;
+  const Shape shape{images.batch, p.taps(), p.pixels()};
+  return {shape.begin() + (images.batched ? 0 : 1), shape.end()};
 }
 
 py::object im2col(Object x_object, Object kernel_size, Object stride, Object padding,
@@ -372,7 +372,7 @@ py::object col2im(Object cols_object, Object input_shape, Object kernel_size, Ob
   check_shape("cols", cols.shape(), columns_shape(images, p));
   if (numbers.is_complex) {
     Result x(images.shape(), layout, numbers, out);
-    return x.assign(call_complex(n_threads, "col2im", cols.as_complex(numbers.result), channels_first(images).shape(),
+    return x.assign(call_complex(n_threads, "col2im", cols.as_complex(numbers.result), to_tuple(channels_first(images).shape()),
                                  kernel_size, stride, padding, dilation, pad_mode,
                                  numbers.result));
   }
@@ -393,7 +393,7 @@ py::tuple conv2d_output_shape(Object x_shape, Object weight_shape, Object stride
       parse_images("x_shape", to_shape("x_shape", x_shape), to_layout(layout_word));
   const Geometry geometry = to_geometry(stride, padding, dilation, groups, py::str("constant"));
   const Conv2d p = make_conv2d(images, to_shape("weight_shape", weight_shape), geometry);
-  return py::tuple(py::cast(result_shape(images, p)));
+  return to_tuple(result_shape(images, p));
 }
 
 py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Object padding,
@@ -415,23 +415,27 @@ py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Obj
   const double flops = 2.0 * static_cast<double>(p.batch) * p.image_multiply_adds();
   return py::make_tuple(plan.name(), plan.instruction_set, py::make_tuple(plan.mr, plan.nr),
                         plan.scratch_bytes, py::int_(py::float_(flops)),
-                        py::tuple(py::cast(result_shape(images, p))), plan.reason);
+                        to_tuple(result_shape(images, p)), plan.reason);
 }
 
 }  // namespace
 
 void bind_convolutions(py::module_& module) {
   py::class_<PackedWeight>(module, "PackedWeight");
-  module.def("pack_weight", pack_weight);
-  module.def("conv2d", conv2d);
-  module.def("conv2d_transpose", conv2d_transpose);
-  module.def("conv2d_grad_input", conv2d_grad_input);
-  module.def("conv2d_grad_weight", conv2d_grad_weight);
-  module.def("conv2d_grad_bias", conv2d_grad_bias);
-  module.def("im2col", im2col);
-  module.def("col2im", col2im);
-  module.def("conv2d_output_shape", conv2d_output_shape);
-  module.def("explain_conv2d", explain_conv2d);
+  static PyMethodDef functions[] = {
+      by_position<pack_weight>("pack_weight"),
+      by_position<conv2d>("conv2d"),
+      by_position<conv2d_transpose>("conv2d_transpose"),
+      by_position<conv2d_grad_input>("conv2d_grad_input"),
+      by_position<conv2d_grad_weight>("conv2d_grad_weight"),
+      by_position<conv2d_grad_bias>("conv2d_grad_bias"),
+      by_position<im2col>("im2col"),
+      by_position<col2im>("col2im"),
+      by_position<conv2d_output_shape>("conv2d_output_shape"),
+      by_position<explain_conv2d>("explain_conv2d"),
+      {},
+  };
+  add_functions(module, functions);
 }
 
 }  // namespace convpool::bindings

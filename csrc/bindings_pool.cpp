@@ -103,7 +103,7 @@ py::object scatter(const char* name, const char* function, Rule rule, Object val
   if (numbers.is_complex) {
     Result x(images.shape(), layout, numbers, out);
     return x.assign(call_complex(n_threads, function, values.as_complex(numbers.result, layout),
-                                 indices.channels_first(layout), channels_first(images).shape()));
+                                 indices.channels_first(layout), to_tuple(channels_first(images).shape())));
   }
 
   const py::array vs = values.prepared(numbers.compute, layout);
@@ -268,7 +268,7 @@ py::object avg_pool2d_grad(Object dy_object, Object input_shape, Object kernel_s
   if (numbers.is_complex) {
     Result dx(images.shape(), layout, numbers, out);
     return dx.assign(call_complex(n_threads, "avg_pool2d_grad", dy.as_complex(numbers.result, layout),
-                                  channels_first(images).shape(), kernel_size, stride, padding,
+                                  to_tuple(channels_first(images).shape()), kernel_size, stride, padding,
                                   ceil_mode, count_include_pad, divisor_override, dilation,
                                   pad_mode, numbers.result));
   }
@@ -288,7 +288,7 @@ py::object adaptive_avg_pool2d_grad(Object dy_object, Object input_shape, Object
   if (numbers.is_complex) {
     Result dx(images.shape(), layout, numbers, out);
     return dx.assign(call_complex(n_threads, "adaptive_avg_pool2d_grad", dy.as_complex(numbers.result, layout),
-                                  channels_first(images).shape(), numbers.result));
+                                  to_tuple(channels_first(images).shape()), numbers.result));
   }
   return average_grad(dy, images, p, numbers, layout, n_threads, out);
 }
@@ -298,24 +298,28 @@ py::tuple pool2d_output_shape(Object x_shape, Object kernel_size, Object stride,
   const Images images =
       parse_images("x_shape", to_shape("x_shape", x_shape), to_layout(layout_word));
   const PoolArguments arguments(kernel_size, stride, padding, dilation, ceil_mode);
-  return py::tuple(py::cast(result_shape(images, arguments.problem(images))));
+  return to_tuple(result_shape(images, arguments.problem(images)));
 }
 
 }  // namespace
 
 void bind_pools(py::module_& module) {
-  module.def("max_pool2d", sliding_extremum<Extremum::maximum>);
-  module.def("min_pool2d", sliding_extremum<Extremum::minimum>);
-  module.def("adaptive_max_pool2d", adaptive_max_pool2d);
-  module.def("max_pool2d_grad", max_pool2d_grad);
-  module.def("max_unpool2d", max_unpool2d);
-  module.def("avg_pool2d", avg_pool2d);
-  module.def("avg_pool2d_grad", avg_pool2d_grad);
-  module.def("adaptive_avg_pool2d", adaptive_avg_pool2d);
-  module.def("adaptive_avg_pool2d_grad", adaptive_avg_pool2d_grad);
-  module.def("sum_pool2d", sum_pool2d);
-  module.def("lp_pool2d", lp_pool2d);
-  module.def("pool2d_output_shape", pool2d_output_shape);
+  static PyMethodDef functions[] = {
+      by_position<sliding_extremum<Extremum::maximum>>("max_pool2d"),
+      by_position<sliding_extremum<Extremum::minimum>>("min_pool2d"),
+      by_position<adaptive_max_pool2d>("adaptive_max_pool2d"),
+      by_position<max_pool2d_grad>("max_pool2d_grad"),
+      by_position<max_unpool2d>("max_unpool2d"),
+      by_position<avg_pool2d>("avg_pool2d"),
+      by_position<avg_pool2d_grad>("avg_pool2d_grad"),
+      by_position<adaptive_avg_pool2d>("adaptive_avg_pool2d"),
+      by_position<adaptive_avg_pool2d_grad>("adaptive_avg_pool2d_grad"),
+      by_position<sum_pool2d>("sum_pool2d"),
+      by_position<lp_pool2d>("lp_pool2d"),
+      by_position<pool2d_output_shape>("pool2d_output_shape"),
+      {},
+  };
+  add_functions(module, functions);
 }
 
 }  // namespace convpool::bindings

@@ -34,8 +34,8 @@ void check_at_least(const char* name, Index value, Index least) {
 
 void check_at_least(const char* name, const Pair& pair, Index least) {
   for (int a = 0; a < 2; ++a) {
-    const std::string axis = std::string(name) + " " + axis_names[a];
-    check_at_least(axis.c_str(), pair[a], least);
+    if (pair[a] >= least && pair[a] <= largest) continue;
+    check_at_least((std::string(name) + " " + axis_names[a]).c_str(), pair[a], least);
   }
 }
 
@@ -194,28 +194,27 @@ std::string to_string(const Shape& shape) {
 }
 
 Shape Images::shape() const {
-  Shape all = layout == Layout::nchw ? Shape{batch, channels, height, width}
-                                     : Shape{batch, height, width, channels};
-  if (!batched) all.erase(all.begin());
-  return all;
+  const Shape all = layout == Layout::nchw ? Shape{batch, channels, height, width}
+                                           : Shape{batch, height, width, channels};
+  return {all.begin() + (batched ? 0 : 1), all.end()};
 }
 
-Layout parse_layout(const std::string& word) {
+Layout parse_layout(std::string_view word) {
   if (word == "NCHW") return Layout::nchw;
   if (word == "NHWC") return Layout::nhwc;
-  fail("layout must be 'NCHW' or 'NHWC', got '" + word + "'");
+  fail("layout must be 'NCHW' or 'NHWC', got '" + std::string(word) + "'");
 }
 
-PadMode parse_pad_mode(const std::string& word) {
+PadMode parse_pad_mode(std::string_view word) {
   for (int mode = 0; mode < 5; ++mode) {
     if (word == pad_mode_names[mode]) return static_cast<PadMode>(mode);
   }
-  fail("pad_mode must be 'constant', 'reflect', 'symmetric', 'edge' or 'wrap', got '" + word + "'");
+  fail("pad_mode must be 'constant', 'reflect', 'symmetric', 'edge' or 'wrap', got '" + std::string(word) + "'");
 }
 
-void check_precision(const std::string& word) {
+void check_precision(std::string_view word) {
   if (word != "highest" && word != "high" && word != "medium") {
-    fail("precision must be 'highest', 'high' or 'medium', got '" + word + "'");
+    fail("precision must be 'highest', 'high' or 'medium', got '" + std::string(word) + "'");
   }
 }
 

@@ -8,13 +8,13 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <vector>
+#include <string_view>
+
+#include "shape.hpp"
 
 namespace convpool {
 
-using Index = std::int64_t;
 using Pair = std::array<Index, 2>;  // height, width
-using Shape = std::vector<Index>;
 
 // Accepted in a signature, not built yet: NotImplementedError in Python.
 struct Unsupported : std::runtime_error {
@@ -151,9 +151,9 @@ struct Images {
   Shape shape() const;  // as the user sees it
 };
 
-Layout parse_layout(const std::string& word);
-PadMode parse_pad_mode(const std::string& word);
-void check_precision(const std::string& word);
+Layout parse_layout(std::string_view word);
+PadMode parse_pad_mode(std::string_view word);
+void check_precision(std::string_view word);
 int parse_threads(const char* name, Index threads);
 
 Images parse_images(const char* name, const Shape& shape, Layout layout);
