@@ -187,19 +187,12 @@ py::array new_array(const py::dtype& dtype, const Shape& shape) {
 }
 
 py::dtype dtype_of(Type type) {
-  switch (type) {
-    case Type::float32: return py::dtype::of<float>();
-    case Type::float64: return py::dtype::of<double>();
-    case Type::int8: return py::dtype::of<std::int8_t>();
-    case Type::int16: return py::dtype::of<std::int16_t>();
-    case Type::int32: return py::dtype::of<std::int32_t>();
-    case Type::int64: return py::dtype::of<std::int64_t>();
-    case Type::uint8: return py::dtype::of<std::uint8_t>();
-    case Type::uint16: return py::dtype::of<std::uint16_t>();
-    case Type::uint32: return py::dtype::of<std::uint32_t>();
-    case Type::uint64: break;
-  }
-  return py::dtype::of<std::uint64_t>();
+  static const py::dtype* const dtypes = new py::dtype[10]{  // in the order of Type
+      py::dtype::of<float>(),         py::dtype::of<double>(),        py::dtype::of<std::int8_t>(),
+      py::dtype::of<std::int16_t>(),  py::dtype::of<std::int32_t>(),  py::dtype::of<std::int64_t>(),
+      py::dtype::of<std::uint8_t>(),  py::dtype::of<std::uint16_t>(), py::dtype::of<std::uint32_t>(),
+      py::dtype::of<std::uint64_t>()};
+  return dtypes[static_cast<int>(type)];
 }
 
 bool is_main_thread() {
@@ -216,14 +209,13 @@ py::array Operand::channels_first(Layout layout) const {
 }
 
 py::array Operand::prepared(Type type, Layout layout) const {
-  check_numeric(name_, array_.dtype());
   return converted(dtype_of(type), channels_first(layout));
 }
 
 py::array Operand::strided(Type type, Layout layout) const {
-  check_numeric(name_, array_.dtype());
   const py::array view = channels_first(layout);
   const py::dtype dtype = dtype_of(type);
+  if (is_ready(view, dtype, contiguous | aligned)) return view;
   if (is_ready(view, dtype, aligned) && is_cheap_to_read(view)) return view;
   return converted(dtype, view);
 }
@@ -312,6 +304,11 @@ std::pair<double, double> whole_range(const Numbers& numbers) {
   if (kind == 'u') return {0, std::min(exact, std::ldexp(1, bits) - 1)};
   const double most = std::min(exact, std::ldexp(1, bits - 1) - 1);
   return {-most - 1, most};
+}
+
+void initialize_arrays() {
+  dtype_of(Type::float32);
+  is_main_thread();
 }
 
 void choose_compute_type(Numbers& numbers, double terms, double bound) {

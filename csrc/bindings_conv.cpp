@@ -51,6 +51,13 @@ Shape result_shape(const Images& images, const Conv2d& p) {
   return with_channels(images, p.out_channels, p.h.out, p.w.out).shape();
 }
 
+// Multiply-adds, or cells where these are more.
+double work_of(const Conv2d& p) {
+  const double in = static_cast<double>(p.in_channels) * p.in_plane();
+  const double out = static_cast<double>(p.out_channels) * p.pixels();
+  return static_cast<double>(p.batch) * std::max({p.image_multiply_adds(), in, out});
+}
+
 // An optional vector of one number a channel.
 struct Bias {
   Bias(Object object) {
@@ -82,6 +89,9 @@ struct PackedWeight {
   py::array packed = {};  // empty for none
 };
 
+// Python's class, which has no subclasses: asking pybind11 takes 0.1 us.
+PyTypeObject* packed_weight_type = nullptr;
+
 py::object pack_weight(Object weight_object, Object groups_object, Object dtype) {
   const Operand weight("weight", weight_object);
   const Numbers numbers = numbers_for({&weight}, dtype, Rule::sum);
@@ -97,7 +107,7 @@ py::object pack_weight(Object weight_object, Object groups_object, Object dtype)
                          : Weights<double>::packed_size(p, result.panel);
   result.packed = new_array(dtype_of(numbers.compute), {size});
   void* const packed = result.packed.mutable_data();
-  run(numbers.compute, [&](auto zero) {
+  run(static_cast<double>(size), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     Weights<T>::pack(p, WeightView<T>::contiguous(p, data<T>(ws)), result.panel, num_threads(),
                      static_cast<T*>(packed));
@@ -133,8 +143,7 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
                   Object padding, Object dilation, Object groups, Object pad_mode,
                   Object pad_value, Object layout_word, Object dtype, Object precision,
                   Object algorithm, Object threads, Object out) {
-  const bool is_packed =
-      !py::isinstance<py::array>(weight_object) && py::isinstance<PackedWeight>(weight_object);
+  const bool is_packed = Py_TYPE(weight_object.ptr()) == packed_weight_type;
   const PackedWeight* prepared = is_packed ? weight_object.cast<const PackedWeight*>() : nullptr;
   const Operand x("x", x_object);
   const Operand weight("weight", prepared ? Object(prepared->array) : weight_object);
@@ -173,7 +182,7 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
     if (conv2d_by_fft(p, plan, numbers, xs, ws, bias, y.array())) return y.finish();
     plan = plan_for(numbers, p, Operation::forward, "auto", n_threads);
   }
-  run(type, [&](auto zero) {
+  run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     conv2d_forward(p, plan, view<T>(xs), data<T>(ws), bias.values<T>(), y.data<T>());
   });
@@ -211,7 +220,7 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
   bias.prepare(type);
   const py::array xs = x.prepared(type, layout), ws = weight.prepared(type);
   Result y(shape, layout, numbers, out, {&xs, &ws, &bias.array});
-  run(type, [&](auto zero) {
+  run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_input(p, plan, data<T>(xs), data<T>(ws), bias.values<T>(), y.data<T>());
   });
@@ -250,7 +259,7 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   const Type type = numbers.compute;
   const py::array dys = dy.prepared(type, layout), ws = weight.prepared(type);
   Result dx(images.shape(), layout, numbers, out, {&dys, &ws});
-  run(type, [&](auto zero) {
+  run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_input<T>(p, plan, data<T>(dys), data<T>(ws), nullptr, dx.data<T>());
   });
@@ -288,7 +297,7 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   const Type type = numbers.compute;
   const py::array dys = dy.prepared(type, layout), xs = prepared_images(x, p, type, layout);
   Result dw(shape, Layout::nchw, numbers, out, {&dys, &xs});
-  run(type, [&](auto zero) {
+  run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_weight(p, plan, data<T>(dys), view<T>(xs), dw.data<T>());
   });
@@ -312,7 +321,7 @@ py::object conv2d_grad_bias(Object dy_object, Object layout_word, Object dtype, 
   const double cells = static_cast<double>(dy.array().size());
   const py::array dys = dy.prepared(type, layout);
   Result db({images.channels}, Layout::nchw, numbers, out, {&dys});
-  run(type, [&](auto zero) {
+  run(cells, type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_bias(worthwhile_threads(cells, n_threads), images.batch,
                                images.channels, images.height * images.width, data<T>(dys),
@@ -351,7 +360,7 @@ py::object im2col(Object x_object, Object kernel_size, Object stride, Object pad
   const Type type = numbers.compute;
   const py::array xs = x.strided(type, layout);
   Result cols(columns_shape(images, p), Layout::nchw, numbers, out, {&xs});
-  run_any(type, [&](auto zero) {
+  run_any(cells_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::im2col(p, worthwhile_threads(cells_of(p), n_threads), view<T>(xs), cols.data<T>());
   });
@@ -380,7 +389,7 @@ py::object col2im(Object cols_object, Object input_shape, Object kernel_size, Ob
   const Type type = numbers.compute;
   const py::array prepared = cols.prepared(type);
   Result x(images.shape(), layout, numbers, out, {&prepared});
-  run(type, [&](auto zero) {
+  run(cells_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::col2im(p, worthwhile_threads(cells_of(p), n_threads), data<T>(prepared), x.data<T>());
   });
@@ -421,7 +430,8 @@ py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Obj
 }  // namespace
 
 void bind_convolutions(py::module_& module) {
-  py::class_<PackedWeight>(module, "PackedWeight");
+  const py::class_<PackedWeight> packed_weight(module, "PackedWeight", py::is_final());
+  packed_weight_type = reinterpret_cast<PyTypeObject*>(packed_weight.ptr());
   static PyMethodDef functions[] = {
       by_position<pack_weight>("pack_weight"),
       by_position<conv2d>("conv2d"),

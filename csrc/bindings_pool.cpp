@@ -35,6 +35,11 @@ Shape result_shape(const Images& images, const Pool2d& p) {
   return with_channels(images, images.channels, p.h.out, p.w.out).shape();
 }
 
+double work_of(const Pool2d& p) {
+  const double windows = static_cast<double>(p.h.out) * p.w.out * p.h.kernel * p.w.kernel;
+  return static_cast<double>(p.planes()) * std::max(windows, static_cast<double>(p.h.in) * p.w.in);
+}
+
 int pool_threads(const Pool2d& p, int threads) {
   const double cells = static_cast<double>(p.planes()) *
                        std::max(static_cast<double>(p.h.in) * p.w.in,
@@ -51,7 +56,7 @@ py::object pool_extremum(Extremum extremum, const Operand& x, const Images& imag
   const Numbers index_numbers{dtype_of(Type::int64), Type::int64};
   std::optional<Result> indices;
   if (with_indices) indices.emplace(result_shape(images, p), layout, index_numbers, py::none());
-  run_any(numbers.compute, [&](auto zero) {
+  run_any(work_of(p), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     extremum_pool2d(p, pool_threads(p, threads), extremum, view<T>(xs), y.data<T>(),
                     indices ? indices->data<Index>() : nullptr);
@@ -109,11 +114,12 @@ py::object scatter(const char* name, const char* function, Rule rule, Object val
   const py::array vs = values.prepared(numbers.compute, layout);
   const py::array is = indices.prepared_indices(layout);
   Result x(images.shape(), layout, numbers, out, {&vs, &is});
-  run_any(numbers.compute, [&](auto zero) {
+  const Index planes = images.batch * images.channels, plane_size = images.height * images.width;
+  const Index plane_windows = windows.height * windows.width;
+  const double cells = static_cast<double>(planes) * std::max(plane_size, plane_windows);
+  run_any(cells, numbers.compute, [&](auto zero) {
     using T = decltype(zero);
-    const Index planes = images.batch * images.channels, plane_size = images.height * images.width;
-    core(planes, windows.height * windows.width, plane_size,
-         worthwhile_threads(static_cast<double>(planes) * plane_size, n_threads), data<T>(vs),
+    core(planes, plane_windows, plane_size, worthwhile_threads(cells, n_threads), data<T>(vs),
          data<Index>(is), x.data<T>());
   });
   return x.finish();
@@ -141,7 +147,7 @@ py::object pool_numbers(const Operand& x, const Images& images, const Pool2d& p,
                         Core core) {
   const py::array xs = x.strided(numbers.compute, layout);
   Result y(result_shape(images, p), layout, numbers, out, {&xs});
-  run(numbers.compute, [&](auto zero) {
+  run(work_of(p), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     core(p, pool_threads(p, threads), view<T>(xs), y.data<T>());
   });
@@ -242,7 +248,7 @@ py::object average_grad(const Operand& dy, const Images& images, const Pool2d& p
                         const Numbers& numbers, Layout layout, int threads, Object out) {
   const py::array dys = dy.prepared(numbers.compute, layout);
   Result dx(images.shape(), layout, numbers, out, {&dys});
-  run(numbers.compute, [&](auto zero) {
+  run(work_of(p), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     if constexpr (std::is_floating_point_v<T>) {
       convpool::avg_pool2d_grad(p, pool_threads(p, threads), data<T>(dys), dx.data<T>());

@@ -51,6 +51,8 @@ Index checked_product(const char* what, std::initializer_list<Index> factors) {
 
 // Bytes of float64, the widest type, so that no later product of these sizes can overflow.
 void check_size(const char* what, Index a, Index b, Index c, Index d) {
+  constexpr Index small = Index{1} << 15;
+  if (std::max({a, b, c, d}) < small) return;  // at least half of a small call's checks
   // A zero factor must not hide an overflow of the others: they are multiplied in code below.
   const auto at_least_one = [](Index size) { return std::max<Index>(size, 1); };
   checked_product(what, {8, at_least_one(a), at_least_one(b), at_least_one(c), at_least_one(d)});
@@ -99,7 +101,7 @@ Axis make_axis(int a, Index in, Index kernel, Index stride, Index dilation,
   // ONNX and PyTorch: ceil_mode adds a last window that overhangs by less than a stride, if it
   // starts before the end of the input.
   const Index end = axis.pad_before + in + std::min<Index>(axis.pad_after, 0);
-  const Index whole = padded < span ? 0 : (padded - span) / stride + 1;
+  const Index whole = padded < span ? 0 : quotient(padded - span, stride) + 1;
   const Index missing = whole * stride + span - padded;
   const bool overhang = ceil_mode && missing < stride && whole * stride < end;
   axis.out = whole + overhang;

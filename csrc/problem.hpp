@@ -64,7 +64,9 @@ struct Axis {
   Range padded() const { return {-pad_before, in + pad_after}; }
 };
 
-inline Index ceil_div(Index a, Index b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
+// Strides, dilations and groups are mostly 1, and divisions were a tenth of a small call.
+inline Index quotient(Index a, Index b) { return b == 1 ? a : a / b; }
+inline Index ceil_div(Index a, Index b) { return a >= 0 ? quotient(a + b - 1, b) : -quotient(-a, b); }
 
 // The cell of the input that a cell of the padding shows, or -1 for constant padding. The modes
 // extend the input without end; padding, or cropping, says how much of that is seen.
@@ -109,8 +111,8 @@ struct Conv2d {
   Axis h, w;
   double pad_value = 0;
 
-  Index group_in() const { return in_channels / groups; }
-  Index group_out() const { return out_channels / groups; }
+  Index group_in() const { return quotient(in_channels, groups); }
+  Index group_out() const { return quotient(out_channels, groups); }
   Index in_plane() const { return h.in * w.in; }
   Index pixels() const { return h.out * w.out; }
   Index window() const { return h.kernel * w.kernel; }

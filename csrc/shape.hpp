@@ -17,8 +17,12 @@ class Shape {
   Shape() = default;
   Shape(std::initializer_list<Index> sizes) : Shape(sizes.begin(), sizes.end()) {}
   template <class Iterator>
-  Shape(Iterator begin, Iterator end) {
-    for (; begin != end; ++begin) push_back(*begin);
+  Shape(Iterator begin, Iterator end) : size_(static_cast<std::size_t>(end - begin)) {
+    if (size_ <= few_.size()) {
+      std::copy(begin, end, few_.begin());
+    } else {
+      many_.assign(begin, end);
+    }
   }
 
   void push_back(Index size) {
