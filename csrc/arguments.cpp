@@ -19,6 +19,7 @@ bool is_sequence(py::handle object) {
 
 std::vector<py::object> items(py::handle object) {
   std::vector<py::object> all;
+  all.reserve(4);
   for (py::handle item : py::reinterpret_borrow<py::object>(object)) {
     all.push_back(py::reinterpret_borrow<py::object>(item));
   }
