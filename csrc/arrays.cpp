@@ -1,6 +1,7 @@
 #include "arrays.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cmath>
 
@@ -181,7 +182,8 @@ py::array new_array(const py::dtype& dtype, const Shape& shape) {
   const Api& api = Api::get();
   PyObject* const made =
       api.PyArray_NewFromDescr_(api.PyArray_Type_, py::dtype(dtype).release().ptr(),
-                                static_cast<int>(shape.size()), sizes.data(), nullptr, nullptr, 0, nullptr);
+                                static_cast<int>(shape.size()), sizes.data(), nullptr, nullptr, 0,
+                                nullptr);
   if (!made) throw py::error_already_set();
   return py::reinterpret_steal<py::array>(made);
 }
@@ -199,6 +201,11 @@ bool is_main_thread() {
   static const unsigned long main_thread = py::cast<unsigned long>(
       py::module_::import("threading").attr("main_thread")().attr("ident"));
   return PyThread_get_thread_ident() == main_thread;
+}
+
+void initialize_arrays() {
+  dtype_of(Type::float32);
+  is_main_thread();
 }
 
 Operand::Operand(const char* name, py::handle object)
@@ -261,9 +268,7 @@ double Operand::bound() const {
 
 Numbers numbers_for(std::initializer_list<const Operand*> operands, py::handle dtype, Rule rule) {
   Numbers numbers;
-  const py::dtype common = operands.size() > 0
-                               ? common_dtype(operands)
-                               : to_dtype(dtype);
+  const py::dtype common = operands.size() > 0 ? common_dtype(operands) : to_dtype(dtype);
   numbers.result = common;
   if (!dtype.is_none()) {
     numbers.result = to_dtype(dtype);
@@ -304,11 +309,6 @@ std::pair<double, double> whole_range(const Numbers& numbers) {
   if (kind == 'u') return {0, std::min(exact, std::ldexp(1, bits) - 1)};
   const double most = std::min(exact, std::ldexp(1, bits - 1) - 1);
   return {-most - 1, most};
-}
-
-void initialize_arrays() {
-  dtype_of(Type::float32);
-  is_main_thread();
 }
 
 void choose_compute_type(Numbers& numbers, double terms, double bound) {

@@ -94,7 +94,8 @@ Numbers numbers_for(std::initializer_list<const Operand*> operands, py::handle d
 void choose_compute_type(Numbers& numbers, double terms, double bound);
 
 // The array that a function returns: new, or the caller's out=. The core writes to data(), which
-// is contiguous and overlaps no operand of those given, which may be none; finish() converts it into place where that is another.
+// is contiguous and overlaps none of the operands, of which some may be no_array(); finish() converts
+// it into place where that is another.
 class Result {
  public:
   Result(const Shape& shape, Layout layout, const Numbers& numbers, py::handle out,

@@ -3,6 +3,9 @@
 
 #include <cmath>
 #include <utility>
+#ifdef __GLIBCXX__
+#include <cxxabi.h>
+#endif
 
 #include "arrays.hpp"
 #include "threads.hpp"

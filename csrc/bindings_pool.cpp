@@ -35,6 +35,7 @@ Shape result_shape(const Images& images, const Pool2d& p) {
   return with_channels(images, images.channels, p.h.out, p.w.out).shape();
 }
 
+// Cells that windows join, or cells of the images where these are more.
 double work_of(const Pool2d& p) {
   const double windows = static_cast<double>(p.h.out) * p.w.out * p.h.kernel * p.w.kernel;
   return static_cast<double>(p.planes()) * std::max(windows, static_cast<double>(p.h.in) * p.w.in);

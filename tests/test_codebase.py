@@ -49,6 +49,7 @@ LAYERS = [
     "numeric",
     "view",
     "problem",
+    "shape",
     "dispatch",
     "kernels",
 ]
