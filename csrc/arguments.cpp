@@ -19,6 +19,7 @@ bool is_sequence(py::handle object) {
 
 std::vector<py::object> items(py::handle object) {
   std::vector<py::object> all;
+  all.reserve(4);
   for (py::handle item : py::reinterpret_borrow<py::object>(object)) {
     all.push_back(py::reinterpret_borrow<py::object>(item));
   }
@@ -52,7 +53,7 @@ double to_number(const char* name, py::handle object) {
   return value;
 }
 
-std::string to_word(const char* name, py::handle object) {
+std::string_view to_word(const char* name, py::handle object) {
   if (!PyUnicode_Check(object.ptr())) {
     fail_type(std::string(name) + " must be a str, got " + shown(object));
   }
@@ -99,7 +100,7 @@ Padding to_padding(py::handle object) {
       "'same', 'same_lower' or 'full', got ";
   Padding padding;
   if (PyUnicode_Check(object.ptr())) {
-    const std::string word = to_word("padding", object);
+    const std::string_view word = to_word("padding", object);
     if (word == "valid") return padding;
     if (word == "same") padding.rule = Padding::Rule::same;
     if (word == "same_lower") padding.rule = Padding::Rule::same_lower;
@@ -129,5 +130,11 @@ Padding to_padding(py::handle object) {
 }
 
 Layout to_layout(py::handle object) { return parse_layout(to_word("layout", object)); }
+
+py::tuple to_tuple(const Shape& shape) {
+  py::tuple sizes(shape.size());
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) sizes[axis] = shape[axis];
+  return sizes;
+}
 
 }  // namespace convpool

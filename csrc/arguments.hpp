@@ -3,9 +3,9 @@
 #pragma once
 
 #include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
 
 #include <string>
+#include <string_view>
 
 #include "problem.hpp"
 
@@ -18,11 +18,14 @@ std::string shown(py::handle object);
 
 Index to_index(const char* name, py::handle object);
 double to_number(const char* name, py::handle object);
-std::string to_word(const char* name, py::handle object);
+// Valid as long as the object is.
+std::string_view to_word(const char* name, py::handle object);
 bool to_bool(const char* name, py::handle object);
 Pair to_pair(const char* name, py::handle object);
 Shape to_shape(const char* name, py::handle object);
 Padding to_padding(py::handle object);
 Layout to_layout(py::handle object);
+
+py::tuple to_tuple(const Shape& shape);
 
 }  // namespace convpool

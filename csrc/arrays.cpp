@@ -1,6 +1,8 @@
 #include "arrays.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cassert>
 #include <cmath>
 
 namespace convpool {
@@ -37,7 +39,11 @@ void check_numeric(const char* argument, const py::dtype& dtype) {
 
 py::module_ numpy() { return py::module_::import("numpy"); }
 
-py::dtype to_dtype(const char* name) { return py::dtype(std::string(name)); }
+// As numpy.dtype reads it.
+py::dtype to_dtype(py::handle object) {
+  if (py::isinstance<py::dtype>(object)) return py::reinterpret_borrow<py::dtype>(object);
+  return py::cast<py::dtype>(numpy().attr("dtype")(object));
+}
 
 // The type that holds elements of `dtype` as they are; halves are computed in float32.
 Type stored_type(const py::dtype& dtype) {
@@ -135,22 +141,60 @@ class Silence {
   py::object state_;
 };
 
+py::array to_array(const char* name, py::handle object) {
+  if (Py_TYPE(object.ptr()) == Api::get().PyArray_Type_) {
+    return py::reinterpret_borrow<py::array>(object);
+  }
+  if (!py::isinstance<py::array>(object)) {
+    try {
+      return numpy().attr("asarray")(object);
+    } catch (py::error_already_set& error) {
+      if (!error.matches(PyExc_ValueError)) throw;
+      throw py::value_error(std::string(name) + ": " + py::cast<std::string>(py::str(error.value())));
+    }
+  }
+  if (py::isinstance(object, py::module_::import("numpy.ma").attr("MaskedArray"))) {
+    fail_type(std::string(name) +
+              " is a masked array, whose mask would be ignored; fill it first with .filled()");
+  }
+  return py::reinterpret_borrow<py::array>(object);
+}
+
+// The caller's out=, if it can be the result.
+py::array checked_out(py::handle out, const py::dtype& dtype, const Shape& shape) {
+  if (!py::isinstance<py::array>(out)) fail_type("out must be an ndarray, got " + shown(out));
+  const py::array array = py::reinterpret_borrow<py::array>(out);
+  if (!array.dtype().equal(dtype)) {
+    fail_type("out must have dtype " + text(dtype) + ", got " + text(array.dtype()));
+  }
+  check_shape("out", {array.shape(), array.shape() + array.ndim()}, shape);
+  if (!array.writeable()) throw py::value_error("out is read-only");
+  return array;
+}
+
 }  // namespace
 
+py::array new_array(const py::dtype& dtype, const Shape& shape) {
+  std::array<Py_intptr_t, 4> sizes{};
+  assert(shape.size() <= sizes.size());
+  std::copy(shape.begin(), shape.end(), sizes.begin());
+  // Without strides, unlike py::array(), which saves NumPy's look at them.
+  const Api& api = Api::get();
+  PyObject* const made =
+      api.PyArray_NewFromDescr_(api.PyArray_Type_, py::dtype(dtype).release().ptr(),
+                                static_cast<int>(shape.size()), sizes.data(), nullptr, nullptr, 0,
+                                nullptr);
+  if (!made) throw py::error_already_set();
+  return py::reinterpret_steal<py::array>(made);
+}
+
 py::dtype dtype_of(Type type) {
-  switch (type) {
-    case Type::float32: return py::dtype::of<float>();
-    case Type::float64: return py::dtype::of<double>();
-    case Type::int8: return py::dtype::of<std::int8_t>();
-    case Type::int16: return py::dtype::of<std::int16_t>();
-    case Type::int32: return py::dtype::of<std::int32_t>();
-    case Type::int64: return py::dtype::of<std::int64_t>();
-    case Type::uint8: return py::dtype::of<std::uint8_t>();
-    case Type::uint16: return py::dtype::of<std::uint16_t>();
-    case Type::uint32: return py::dtype::of<std::uint32_t>();
-    case Type::uint64: break;
-  }
-  return py::dtype::of<std::uint64_t>();
+  static const py::dtype* const dtypes = new py::dtype[10]{  // in the order of Type
+      py::dtype::of<float>(),         py::dtype::of<double>(),        py::dtype::of<std::int8_t>(),
+      py::dtype::of<std::int16_t>(),  py::dtype::of<std::int32_t>(),  py::dtype::of<std::int64_t>(),
+      py::dtype::of<std::uint8_t>(),  py::dtype::of<std::uint16_t>(), py::dtype::of<std::uint32_t>(),
+      py::dtype::of<std::uint64_t>()};
+  return dtypes[static_cast<int>(type)];
 }
 
 bool is_main_thread() {
@@ -159,37 +203,26 @@ bool is_main_thread() {
   return PyThread_get_thread_ident() == main_thread;
 }
 
-Operand::Operand(const char* name, py::handle object) : name_(name) {
-  if (!py::isinstance<py::array>(object)) {
-    try {
-      array_ = numpy().attr("asarray")(object);
-    } catch (py::error_already_set& error) {
-      if (!error.matches(PyExc_ValueError)) throw;
-      throw py::value_error(std::string(name) + ": " + py::cast<std::string>(py::str(error.value())));
-    }
-    return;
-  }
-  array_ = py::reinterpret_borrow<py::array>(object);
-  if (Py_TYPE(object.ptr()) == reinterpret_cast<PyTypeObject*>(Api::get().PyArray_Type_)) return;
-  if (py::isinstance(object, py::module_::import("numpy.ma").attr("MaskedArray"))) {
-    fail_type(std::string(name) +
-              " is a masked array, whose mask would be ignored; fill it first with .filled()");
-  }
+void initialize_arrays() {
+  dtype_of(Type::float32);
+  is_main_thread();
 }
+
+Operand::Operand(const char* name, py::handle object)
+    : name_(name), array_(to_array(name, object)) {}
 
 py::array Operand::channels_first(Layout layout) const {
   return layout == Layout::nhwc && array_.ndim() >= 3 ? with_axes(array_, true) : array_;
 }
 
 py::array Operand::prepared(Type type, Layout layout) const {
-  check_numeric(name_, array_.dtype());
   return converted(dtype_of(type), channels_first(layout));
 }
 
 py::array Operand::strided(Type type, Layout layout) const {
-  check_numeric(name_, array_.dtype());
   const py::array view = channels_first(layout);
   const py::dtype dtype = dtype_of(type);
+  if (is_ready(view, dtype, contiguous | aligned)) return view;
   if (is_ready(view, dtype, aligned) && is_cheap_to_read(view)) return view;
   return converted(dtype, view);
 }
@@ -235,15 +268,14 @@ double Operand::bound() const {
 
 Numbers numbers_for(std::initializer_list<const Operand*> operands, py::handle dtype, Rule rule) {
   Numbers numbers;
-  const py::dtype common = operands.size() > 0
-                               ? common_dtype(operands)
-                               : py::cast<py::dtype>(numpy().attr("dtype")(dtype));
+  const py::dtype common = operands.size() > 0 ? common_dtype(operands) : to_dtype(dtype);
   numbers.result = common;
   if (!dtype.is_none()) {
-    numbers.result = py::cast<py::dtype>(numpy().attr("dtype")(dtype));
+    numbers.result = to_dtype(dtype);
     check_numeric("dtype", numbers.result);
     const bool whole = is_whole(common) && is_whole(numbers.result);
     const bool castable =
+        numbers.result.is(common) ||
         py::cast<bool>(numpy().attr("can_cast")(common, numbers.result, "same_kind"));
     const bool loses_parts = common.kind() == 'c' && numbers.result.kind() != 'c';
     if ((!castable && !whole) || loses_parts) {
@@ -254,9 +286,9 @@ Numbers numbers_for(std::initializer_list<const Operand*> operands, py::handle d
     }
   } else if (is_whole(common) && rule == Rule::sum) {
     const bool wide = common.itemsize() == 8;
-    if (!wide) numbers.result = to_dtype(common.kind() == 'u' ? "uint64" : "int64");
+    if (!wide) numbers.result = dtype_of(common.kind() == 'u' ? Type::uint64 : Type::int64);
   } else if (is_whole(common) && rule == Rule::mean) {
-    numbers.result = to_dtype("float64");
+    numbers.result = dtype_of(Type::float64);
   }
   numbers.is_complex = numbers.result.kind() == 'c';
   if (numbers.is_complex && rule == Rule::order) {
@@ -291,26 +323,20 @@ void choose_compute_type(Numbers& numbers, double terms, double bound) {
 }
 
 Result::Result(const Shape& shape, Layout layout, const Numbers& numbers, py::handle out,
-               std::initializer_list<const py::array*> operands) {
-  if (out.is_none()) {
-    returned_ = py::array(numbers.result, shape);
-  } else {
-    if (!py::isinstance<py::array>(out)) fail_type("out must be an ndarray, got " + shown(out));
-    returned_ = py::reinterpret_borrow<py::array>(out);
-    if (!returned_.dtype().equal(numbers.result)) {
-      fail_type("out must have dtype " + text(numbers.result) + ", got " +
-                text(returned_.dtype()));
-    }
-    check_shape("out", {returned_.shape(), returned_.shape() + returned_.ndim()}, shape);
-    if (!returned_.writeable()) throw py::value_error("out is read-only");
-  }
+               std::initializer_list<const py::array*> operands)
+    : returned_(out.is_none() ? new_array(numbers.result, shape)
+                              : checked_out(out, numbers.result, shape)),
+      target_(returned_),
+      written_(no_array()) {
   const py::dtype compute = numbers.is_complex ? numbers.result : dtype_of(numbers.compute);
   const bool move_axes = layout == Layout::nhwc && shape.size() >= 3;
-  target_ = move_axes ? with_axes(returned_, true) : returned_;
+  if (move_axes) target_ = with_axes(returned_, true);
   bool direct = is_ready(target_, compute, contiguous | aligned);
-  for (const py::array* operand : operands) direct = direct && !overlap(target_, *operand);
+  for (const py::array* operand : operands) {
+    direct = direct && (out.is_none() || !*operand || !overlap(target_, *operand));
+  }
   written_ = direct ? target_
-                    : py::array(compute, Shape{target_.shape(), target_.shape() + target_.ndim()});
+                    : new_array(compute, {target_.shape(), target_.shape() + target_.ndim()});
 }
 
 py::object Result::finish() {

@@ -5,6 +5,7 @@
 #include <pybind11/numpy.h>
 
 #include <initializer_list>
+#include <optional>
 #include <utility>
 
 #include "arguments.hpp"
@@ -20,7 +21,16 @@ enum class Type {
 
 py::dtype dtype_of(Type type);
 
+// No array at all; py::array() would make one of no elements, which takes 150 ns.
+inline py::array no_array() { return py::reinterpret_steal<py::array>(py::handle()); }
+
+py::array new_array(const py::dtype& dtype, const Shape& shape);
+
 bool is_main_thread();
+
+// Asks Python for what the functions above keep. Later, a thread could wait for another's first
+// call while it holds the GIL, which that one may need.
+void initialize_arrays();
 
 // How integers and complex numbers are taken.
 enum class Rule {
@@ -55,8 +65,8 @@ class Operand {
   Shape shape() const { return {array_.shape(), array_.shape() + array_.ndim()}; }
   Images images(Layout layout) const { return parse_images(name_, shape(), layout); }
 
-  // C-contiguous, aligned, in native byte order, of this type, channels before rows; the array
-  // itself where it is all that already.
+  // For arrays that numbers_for() has accepted: C-contiguous, aligned, in native byte order, of this
+  // type, channels before rows; the array itself where it is all that already.
   py::array prepared(Type type, Layout layout = Layout::nchw) const;
   // The same, but any strides that are cheap to read stay.
   py::array strided(Type type, Layout layout) const;
@@ -84,7 +94,8 @@ Numbers numbers_for(std::initializer_list<const Operand*> operands, py::handle d
 void choose_compute_type(Numbers& numbers, double terms, double bound);
 
 // The array that a function returns: new, or the caller's out=. The core writes to data(), which
-// is contiguous and overlaps no operand; finish() converts it into place where that is another.
+// is contiguous and overlaps none of the operands, of which some may be no_array(); finish() converts
+// it into place where that is another.
 class Result {
  public:
   Result(const Shape& shape, Layout layout, const Numbers& numbers, py::handle out,
@@ -124,11 +135,14 @@ View<T> view(const py::array& images) {
 
 // Releases the GIL, and lets a long computation end with the exception of a signal's handler. Python
 // runs those on its main thread only; others do not ask, since to take the GIL while the interpreter
-// shuts down would end their thread in the middle of a task.
+// shuts down would end their thread in the middle of a task. A few microseconds of work, counted in
+// multiply-adds or the like, keep the GIL: to let it go and take it again is a tenth of such a call.
 class WithoutGil {
  public:
-  WithoutGil() : check_(is_main_thread() ? check_signals : nullptr) {
+  explicit WithoutGil(double work)
+      : check_(work > few && is_main_thread() ? check_signals : nullptr) {
     set_interrupt_check(check_);
+    if (work > few) release_.emplace();
   }
 
  private:
@@ -136,15 +150,16 @@ class WithoutGil {
     py::gil_scoped_acquire with_gil;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   }
+  static constexpr double few = 4096;
   InterruptCheck check_;  // asked for while the GIL is held
-  py::gil_scoped_release release_;
+  std::optional<py::gil_scoped_release> release_;
 };
 
 // Calls compute(T()) without the GIL for the type of a sum. Integers are unsigned there, so that
 // wrapping around is defined.
 template <class Compute>
-void run(Type type, Compute compute) {
-  const WithoutGil without_gil;
+void run(double work, Type type, Compute compute) {
+  const WithoutGil without_gil(work);
   switch (type) {
     case Type::float32: return compute(float());
     case Type::float64: return compute(double());
@@ -154,8 +169,8 @@ void run(Type type, Compute compute) {
 
 // Calls compute(T()) without the GIL for any type.
 template <class Compute>
-void run_any(Type type, Compute compute) {
-  const WithoutGil without_gil;
+void run_any(double work, Type type, Compute compute) {
+  const WithoutGil without_gil(work);
   switch (type) {
     case Type::float32: return compute(float());
     case Type::float64: return compute(double());

@@ -2,6 +2,8 @@
 
 #include "bindings.hpp"
 
+#include <pybind11/stl.h>
+
 #include "dispatch.hpp"
 
 #if defined(__clang__)
@@ -52,6 +54,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
       PyErr_SetString(PyExc_MemoryError, "not enough memory for the result and its scratch");
     }
   });
+  initialize_arrays();
   module.attr("__version__") = CONVPOOL_VERSION;
   module.def("build_config", build_config);
   module.def("get_num_threads", convpool::num_threads);

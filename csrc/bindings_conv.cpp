@@ -25,11 +25,12 @@ Geometry to_geometry(Object stride, Object padding, Object dilation, Object grou
 }
 
 Plan plan_for(const Numbers& numbers, const Conv2d& p, Operation operation,
-              const std::string& algorithm, int threads, bool may_transform = false) {
+              std::string_view algorithm, int threads, bool may_transform = false) {
+  const std::string request(algorithm);
   switch (numbers.compute) {
-    case Type::float32: return plan_conv2d<float>(p, operation, algorithm, threads, may_transform);
-    case Type::float64: return plan_conv2d<double>(p, operation, algorithm, threads, may_transform);
-    default: return plan_conv2d<std::uint64_t>(p, operation, algorithm, threads);
+    case Type::float32: return plan_conv2d<float>(p, operation, request, threads, may_transform);
+    case Type::float64: return plan_conv2d<double>(p, operation, request, threads, may_transform);
+    default: return plan_conv2d<std::uint64_t>(p, operation, request, threads);
   }
 }
 
@@ -50,6 +51,13 @@ Shape result_shape(const Images& images, const Conv2d& p) {
   return with_channels(images, p.out_channels, p.h.out, p.w.out).shape();
 }
 
+// Multiply-adds, or cells where these are more.
+double work_of(const Conv2d& p) {
+  const double in = static_cast<double>(p.in_channels) * p.in_plane();
+  const double out = static_cast<double>(p.out_channels) * p.pixels();
+  return static_cast<double>(p.batch) * std::max({p.image_multiply_adds(), in, out});
+}
+
 // An optional vector of one number a channel.
 struct Bias {
   Bias(Object object) {
@@ -68,7 +76,7 @@ struct Bias {
   }
 
   std::optional<Operand> operand;
-  py::array array;
+  py::array array = no_array();
 };
 
 // Weights that prepare_conv2d packed, which conv2d takes in the place of an array. Only floating
@@ -81,27 +89,30 @@ struct PackedWeight {
   py::array packed = {};  // empty for none
 };
 
-PackedWeight pack_weight(Object weight_object, Object groups_object, Object dtype) {
+// Python's class, which has no subclasses: asking pybind11 takes 0.1 us.
+PyTypeObject* packed_weight_type = nullptr;
+
+py::object pack_weight(Object weight_object, Object groups_object, Object dtype) {
   const Operand weight("weight", weight_object);
   const Numbers numbers = numbers_for({&weight}, dtype, Rule::sum);
   const Conv2d p = make_weights(weight.shape(), to_index("groups", groups_object));
   PackedWeight result{weight.array().attr("copy")(), p.groups, numbers.compute};
   const bool floating = numbers.result.equal(dtype_of(numbers.compute));
-  if (numbers.is_integer || !floating) return result;
+  if (numbers.is_integer || !floating) return py::cast(std::move(result));
   const py::array ws = weight.prepared(numbers.compute);
   result.panel = numbers.compute == Type::float32 ? usual_weight_panel<float>(p)
                                                   : usual_weight_panel<double>(p);
   const Index size = numbers.compute == Type::float32
                          ? Weights<float>::packed_size(p, result.panel)
                          : Weights<double>::packed_size(p, result.panel);
-  result.packed = py::array(dtype_of(numbers.compute), size);
+  result.packed = new_array(dtype_of(numbers.compute), {size});
   void* const packed = result.packed.mutable_data();
-  run(numbers.compute, [&](auto zero) {
+  run(static_cast<double>(size), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     Weights<T>::pack(p, WeightView<T>::contiguous(p, data<T>(ws)), result.panel, num_threads(),
                      static_cast<T*>(packed));
   });
-  return result;
+  return py::cast(std::move(result));
 }
 
 // A 1x1 convolution reads the image as a matrix, which takes rows that follow each other.
@@ -132,11 +143,10 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
                   Object padding, Object dilation, Object groups, Object pad_mode,
                   Object pad_value, Object layout_word, Object dtype, Object precision,
                   Object algorithm, Object threads, Object out) {
-  const bool is_packed =
-      !py::isinstance<py::array>(weight_object) && py::isinstance<PackedWeight>(weight_object);
+  const bool is_packed = Py_TYPE(weight_object.ptr()) == packed_weight_type;
   const PackedWeight* prepared = is_packed ? weight_object.cast<const PackedWeight*>() : nullptr;
   const Operand x("x", x_object);
-  const Operand weight("weight", prepared ? prepared->array : weight_object);
+  const Operand weight("weight", prepared ? Object(prepared->array) : weight_object);
   Bias bias(bias_object);
   Numbers numbers = numbers_for({&x, &weight, bias.pointer()}, dtype, Rule::sum);
   const Layout layout = to_layout(layout_word);
@@ -172,7 +182,7 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
     if (conv2d_by_fft(p, plan, numbers, xs, ws, bias, y.array())) return y.finish();
     plan = plan_for(numbers, p, Operation::forward, "auto", n_threads);
   }
-  run(type, [&](auto zero) {
+  run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     conv2d_forward(p, plan, view<T>(xs), data<T>(ws), bias.values<T>(), y.data<T>());
   });
@@ -210,7 +220,7 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
   bias.prepare(type);
   const py::array xs = x.prepared(type, layout), ws = weight.prepared(type);
   Result y(shape, layout, numbers, out, {&xs, &ws, &bias.array});
-  run(type, [&](auto zero) {
+  run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_input(p, plan, data<T>(xs), data<T>(ws), bias.values<T>(), y.data<T>());
   });
@@ -242,14 +252,14 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
     Result dx(images.shape(), layout, numbers, out);
     return dx.assign(call_complex(n_threads, "conv2d_grad_input", dy.as_complex(numbers.result, layout),
                                   weight.as_complex(numbers.result),
-                                  channels_first(images).shape(), stride, padding, dilation,
+                                  to_tuple(channels_first(images).shape()), stride, padding, dilation,
                                   groups, pad_mode, algorithm, numbers.result));
   }
 
   const Type type = numbers.compute;
   const py::array dys = dy.prepared(type, layout), ws = weight.prepared(type);
   Result dx(images.shape(), layout, numbers, out, {&dys, &ws});
-  run(type, [&](auto zero) {
+  run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_input<T>(p, plan, data<T>(dys), data<T>(ws), nullptr, dx.data<T>());
   });
@@ -287,7 +297,7 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   const Type type = numbers.compute;
   const py::array dys = dy.prepared(type, layout), xs = prepared_images(x, p, type, layout);
   Result dw(shape, Layout::nchw, numbers, out, {&dys, &xs});
-  run(type, [&](auto zero) {
+  run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_weight(p, plan, data<T>(dys), view<T>(xs), dw.data<T>());
   });
@@ -311,7 +321,7 @@ py::object conv2d_grad_bias(Object dy_object, Object layout_word, Object dtype, 
   const double cells = static_cast<double>(dy.array().size());
   const py::array dys = dy.prepared(type, layout);
   Result db({images.channels}, Layout::nchw, numbers, out, {&dys});
-  run(type, [&](auto zero) {
+  run(cells, type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_bias(worthwhile_threads(cells, n_threads), images.batch,
                                images.channels, images.height * images.width, data<T>(dys),
@@ -325,9 +335,8 @@ double cells_of(const Conv2d& p) {
 }
 
 Shape columns_shape(const Images& images, const Conv2d& p) {
-  Shape shape{images.batch, p.taps(), p.pixels()};
-  if (!images.batched) shape.erase(shape.begin());
-  return shape;
+  const Shape shape{images.batch, p.taps(), p.pixels()};
+  return {shape.begin() + (images.batched ? 0 : 1), shape.end()};
 }
 
 py::object im2col(Object x_object, Object kernel_size, Object stride, Object padding,
@@ -351,7 +360,7 @@ py::object im2col(Object x_object, Object kernel_size, Object stride, Object pad
   const Type type = numbers.compute;
   const py::array xs = x.strided(type, layout);
   Result cols(columns_shape(images, p), Layout::nchw, numbers, out, {&xs});
-  run_any(type, [&](auto zero) {
+  run_any(cells_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::im2col(p, worthwhile_threads(cells_of(p), n_threads), view<T>(xs), cols.data<T>());
   });
@@ -372,7 +381,7 @@ py::object col2im(Object cols_object, Object input_shape, Object kernel_size, Ob
   check_shape("cols", cols.shape(), columns_shape(images, p));
   if (numbers.is_complex) {
     Result x(images.shape(), layout, numbers, out);
-    return x.assign(call_complex(n_threads, "col2im", cols.as_complex(numbers.result), channels_first(images).shape(),
+    return x.assign(call_complex(n_threads, "col2im", cols.as_complex(numbers.result), to_tuple(channels_first(images).shape()),
                                  kernel_size, stride, padding, dilation, pad_mode,
                                  numbers.result));
   }
@@ -380,7 +389,7 @@ py::object col2im(Object cols_object, Object input_shape, Object kernel_size, Ob
   const Type type = numbers.compute;
   const py::array prepared = cols.prepared(type);
   Result x(images.shape(), layout, numbers, out, {&prepared});
-  run(type, [&](auto zero) {
+  run(cells_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::col2im(p, worthwhile_threads(cells_of(p), n_threads), data<T>(prepared), x.data<T>());
   });
@@ -393,7 +402,7 @@ py::tuple conv2d_output_shape(Object x_shape, Object weight_shape, Object stride
       parse_images("x_shape", to_shape("x_shape", x_shape), to_layout(layout_word));
   const Geometry geometry = to_geometry(stride, padding, dilation, groups, py::str("constant"));
   const Conv2d p = make_conv2d(images, to_shape("weight_shape", weight_shape), geometry);
-  return py::tuple(py::cast(result_shape(images, p)));
+  return to_tuple(result_shape(images, p));
 }
 
 py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Object padding,
@@ -415,23 +424,28 @@ py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Obj
   const double flops = 2.0 * static_cast<double>(p.batch) * p.image_multiply_adds();
   return py::make_tuple(plan.name(), plan.instruction_set, py::make_tuple(plan.mr, plan.nr),
                         plan.scratch_bytes, py::int_(py::float_(flops)),
-                        py::tuple(py::cast(result_shape(images, p))), plan.reason);
+                        to_tuple(result_shape(images, p)), plan.reason);
 }
 
 }  // namespace
 
 void bind_convolutions(py::module_& module) {
-  py::class_<PackedWeight>(module, "PackedWeight");
-  module.def("pack_weight", pack_weight);
-  module.def("conv2d", conv2d);
-  module.def("conv2d_transpose", conv2d_transpose);
-  module.def("conv2d_grad_input", conv2d_grad_input);
-  module.def("conv2d_grad_weight", conv2d_grad_weight);
-  module.def("conv2d_grad_bias", conv2d_grad_bias);
-  module.def("im2col", im2col);
-  module.def("col2im", col2im);
-  module.def("conv2d_output_shape", conv2d_output_shape);
-  module.def("explain_conv2d", explain_conv2d);
+  const py::class_<PackedWeight> packed_weight(module, "PackedWeight", py::is_final());
+  packed_weight_type = reinterpret_cast<PyTypeObject*>(packed_weight.ptr());
+  static PyMethodDef functions[] = {
+      by_position<pack_weight>("pack_weight"),
+      by_position<conv2d>("conv2d"),
+      by_position<conv2d_transpose>("conv2d_transpose"),
+      by_position<conv2d_grad_input>("conv2d_grad_input"),
+      by_position<conv2d_grad_weight>("conv2d_grad_weight"),
+      by_position<conv2d_grad_bias>("conv2d_grad_bias"),
+      by_position<im2col>("im2col"),
+      by_position<col2im>("col2im"),
+      by_position<conv2d_output_shape>("conv2d_output_shape"),
+      by_position<explain_conv2d>("explain_conv2d"),
+      {},
+  };
+  add_functions(module, functions);
 }
 
 }  // namespace convpool::bindings

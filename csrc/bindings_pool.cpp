@@ -35,6 +35,12 @@ Shape result_shape(const Images& images, const Pool2d& p) {
   return with_channels(images, images.channels, p.h.out, p.w.out).shape();
 }
 
+// Cells that windows join, or cells of the images where these are more.
+double work_of(const Pool2d& p) {
+  const double windows = static_cast<double>(p.h.out) * p.w.out * p.h.kernel * p.w.kernel;
+  return static_cast<double>(p.planes()) * std::max(windows, static_cast<double>(p.h.in) * p.w.in);
+}
+
 int pool_threads(const Pool2d& p, int threads) {
   const double cells = static_cast<double>(p.planes()) *
                        std::max(static_cast<double>(p.h.in) * p.w.in,
@@ -51,7 +57,7 @@ py::object pool_extremum(Extremum extremum, const Operand& x, const Images& imag
   const Numbers index_numbers{dtype_of(Type::int64), Type::int64};
   std::optional<Result> indices;
   if (with_indices) indices.emplace(result_shape(images, p), layout, index_numbers, py::none());
-  run_any(numbers.compute, [&](auto zero) {
+  run_any(work_of(p), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     extremum_pool2d(p, pool_threads(p, threads), extremum, view<T>(xs), y.data<T>(),
                     indices ? indices->data<Index>() : nullptr);
@@ -103,17 +109,18 @@ py::object scatter(const char* name, const char* function, Rule rule, Object val
   if (numbers.is_complex) {
     Result x(images.shape(), layout, numbers, out);
     return x.assign(call_complex(n_threads, function, values.as_complex(numbers.result, layout),
-                                 indices.channels_first(layout), channels_first(images).shape()));
+                                 indices.channels_first(layout), to_tuple(channels_first(images).shape())));
   }
 
   const py::array vs = values.prepared(numbers.compute, layout);
   const py::array is = indices.prepared_indices(layout);
   Result x(images.shape(), layout, numbers, out, {&vs, &is});
-  run_any(numbers.compute, [&](auto zero) {
+  const Index planes = images.batch * images.channels, plane_size = images.height * images.width;
+  const Index plane_windows = windows.height * windows.width;
+  const double cells = static_cast<double>(planes) * std::max(plane_size, plane_windows);
+  run_any(cells, numbers.compute, [&](auto zero) {
     using T = decltype(zero);
-    const Index planes = images.batch * images.channels, plane_size = images.height * images.width;
-    core(planes, windows.height * windows.width, plane_size,
-         worthwhile_threads(static_cast<double>(planes) * plane_size, n_threads), data<T>(vs),
+    core(planes, plane_windows, plane_size, worthwhile_threads(cells, n_threads), data<T>(vs),
          data<Index>(is), x.data<T>());
   });
   return x.finish();
@@ -141,7 +148,7 @@ py::object pool_numbers(const Operand& x, const Images& images, const Pool2d& p,
                         Core core) {
   const py::array xs = x.strided(numbers.compute, layout);
   Result y(result_shape(images, p), layout, numbers, out, {&xs});
-  run(numbers.compute, [&](auto zero) {
+  run(work_of(p), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     core(p, pool_threads(p, threads), view<T>(xs), y.data<T>());
   });
@@ -242,7 +249,7 @@ py::object average_grad(const Operand& dy, const Images& images, const Pool2d& p
                         const Numbers& numbers, Layout layout, int threads, Object out) {
   const py::array dys = dy.prepared(numbers.compute, layout);
   Result dx(images.shape(), layout, numbers, out, {&dys});
-  run(numbers.compute, [&](auto zero) {
+  run(work_of(p), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     if constexpr (std::is_floating_point_v<T>) {
       convpool::avg_pool2d_grad(p, pool_threads(p, threads), data<T>(dys), dx.data<T>());
@@ -268,7 +275,7 @@ py::object avg_pool2d_grad(Object dy_object, Object input_shape, Object kernel_s
   if (numbers.is_complex) {
     Result dx(images.shape(), layout, numbers, out);
     return dx.assign(call_complex(n_threads, "avg_pool2d_grad", dy.as_complex(numbers.result, layout),
-                                  channels_first(images).shape(), kernel_size, stride, padding,
+                                  to_tuple(channels_first(images).shape()), kernel_size, stride, padding,
                                   ceil_mode, count_include_pad, divisor_override, dilation,
                                   pad_mode, numbers.result));
   }
@@ -288,7 +295,7 @@ py::object adaptive_avg_pool2d_grad(Object dy_object, Object input_shape, Object
   if (numbers.is_complex) {
     Result dx(images.shape(), layout, numbers, out);
     return dx.assign(call_complex(n_threads, "adaptive_avg_pool2d_grad", dy.as_complex(numbers.result, layout),
-                                  channels_first(images).shape(), numbers.result));
+                                  to_tuple(channels_first(images).shape()), numbers.result));
   }
   return average_grad(dy, images, p, numbers, layout, n_threads, out);
 }
@@ -298,24 +305,28 @@ py::tuple pool2d_output_shape(Object x_shape, Object kernel_size, Object stride,
   const Images images =
       parse_images("x_shape", to_shape("x_shape", x_shape), to_layout(layout_word));
   const PoolArguments arguments(kernel_size, stride, padding, dilation, ceil_mode);
-  return py::tuple(py::cast(result_shape(images, arguments.problem(images))));
+  return to_tuple(result_shape(images, arguments.problem(images)));
 }
 
 }  // namespace
 
 void bind_pools(py::module_& module) {
-  module.def("max_pool2d", sliding_extremum<Extremum::maximum>);
-  module.def("min_pool2d", sliding_extremum<Extremum::minimum>);
-  module.def("adaptive_max_pool2d", adaptive_max_pool2d);
-  module.def("max_pool2d_grad", max_pool2d_grad);
-  module.def("max_unpool2d", max_unpool2d);
-  module.def("avg_pool2d", avg_pool2d);
-  module.def("avg_pool2d_grad", avg_pool2d_grad);
-  module.def("adaptive_avg_pool2d", adaptive_avg_pool2d);
-  module.def("adaptive_avg_pool2d_grad", adaptive_avg_pool2d_grad);
-  module.def("sum_pool2d", sum_pool2d);
-  module.def("lp_pool2d", lp_pool2d);
-  module.def("pool2d_output_shape", pool2d_output_shape);
+  static PyMethodDef functions[] = {
+      by_position<sliding_extremum<Extremum::maximum>>("max_pool2d"),
+      by_position<sliding_extremum<Extremum::minimum>>("min_pool2d"),
+      by_position<adaptive_max_pool2d>("adaptive_max_pool2d"),
+      by_position<max_pool2d_grad>("max_pool2d_grad"),
+      by_position<max_unpool2d>("max_unpool2d"),
+      by_position<avg_pool2d>("avg_pool2d"),
+      by_position<avg_pool2d_grad>("avg_pool2d_grad"),
+      by_position<adaptive_avg_pool2d>("adaptive_avg_pool2d"),
+      by_position<adaptive_avg_pool2d_grad>("adaptive_avg_pool2d_grad"),
+      by_position<sum_pool2d>("sum_pool2d"),
+      by_position<lp_pool2d>("lp_pool2d"),
+      by_position<pool2d_output_shape>("pool2d_output_shape"),
+      {},
+  };
+  add_functions(module, functions);
 }
 
 }  // namespace convpool::bindings

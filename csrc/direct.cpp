@@ -44,25 +44,31 @@ template <class T>
 void direct_forward(const Conv2d& p, int threads, const View<T>& x, const T* w, const T* bias,
                     T* y) {
   using Sum = SumOf<T>;
-  parallel_for(threads, p.batch * p.out_channels * p.h.out, [&](Index task) {
-    const Index oh = task % p.h.out, oc = task / p.h.out % p.out_channels;
-    const Index n = task / p.h.out / p.out_channels;
-    const Index first_channel = oc / p.group_out() * p.group_in();
-    Scratch scratch(Scratch::bytes<Sum>(p.w.out));
-    Sum* sums = scratch.take<Sum>(p.w.out);
-    std::fill_n(sums, p.w.out, bias ? Sum(bias[oc]) : Sum(0));
-    const T* tap = w + oc * p.taps();
-    for (Index c = 0; c < p.group_in(); ++c) {
-      for (Index kh = 0; kh < p.h.kernel; ++kh) {
-        const T* row = shown_row(p, x, n, first_channel + c, oh, kh);
-        for (Index kw = 0; kw < p.w.kernel; ++kw) {
-          const Sum weight = *tap++;
-          for_each_read(p, row, x.w, kw,
-                        [=](Index ow, Sum value) { sums[ow] += weight * value; });
+  const Index channels = p.group_in(), taps = p.taps(), height = p.h.out, width = p.w.out;
+  // Rows of a task, about a microsecond together.
+  const Index row = std::max<Index>(taps, 1) * std::max<Index>(width, 1);
+  const Index band = std::clamp<Index>(1000 / row, 1, std::max<Index>(height, 1));
+  const Index bands = ceil_div(height, band);
+  parallel_for(threads, p.batch * p.out_channels * bands, [&](Index task) {
+    const Index plane = task / bands, n = plane / p.out_channels, oc = plane % p.out_channels;
+    const Index first_channel = quotient(oc, p.group_out()) * channels, first = task % bands * band;
+    Scratch scratch(Scratch::bytes<Sum>(width));
+    Sum* const sums = scratch.take<Sum>(width);
+    for (Index oh = first; oh < std::min(first + band, height); ++oh) {
+      std::fill_n(sums, width, bias ? Sum(bias[oc]) : Sum(0));
+      const T* tap = w + oc * taps;
+      for (Index c = 0; c < channels; ++c) {
+        for (Index kh = 0; kh < p.h.kernel; ++kh) {
+          const T* row = shown_row(p, x, n, first_channel + c, oh, kh);
+          for (Index kw = 0; kw < p.w.kernel; ++kw) {
+            const Sum weight = *tap++;
+            for_each_read(p, row, x.w, kw,
+                          [=](Index ow, Sum value) { sums[ow] += weight * value; });
+          }
         }
       }
+      std::copy_n(sums, width, y + (plane * height + oh) * width);
     }
-    std::copy_n(sums, p.w.out, y + task * p.w.out);
   });
 }
 

@@ -34,6 +34,7 @@ PhaseAxis phase_axis(const Axis& axis, Index first) {
 
 std::vector<GradientPhase> gradient_phases(const Conv2d& p) {
   std::vector<GradientPhase> phases;
+  phases.reserve(static_cast<std::size_t>(std::min(p.h.stride, p.h.in) * std::min(p.w.stride, p.w.in)));
   for (Index h = 0; h < std::min(p.h.stride, p.h.in); ++h) {
     for (Index w = 0; w < std::min(p.w.stride, p.w.in); ++w) {
       GradientPhase phase{{}, phase_axis(p.h, h), phase_axis(p.w, w)};

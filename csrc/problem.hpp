@@ -8,13 +8,13 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <vector>
+#include <string_view>
+
+#include "shape.hpp"
 
 namespace convpool {
 
-using Index = std::int64_t;
 using Pair = std::array<Index, 2>;  // height, width
-using Shape = std::vector<Index>;
 
 // Accepted in a signature, not built yet: NotImplementedError in Python.
 struct Unsupported : std::runtime_error {
@@ -70,7 +70,9 @@ struct Axis {
   Range padded() const { return {-pad_before, in + pad_after}; }
 };
 
-inline Index ceil_div(Index a, Index b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
+// Strides, dilations and groups are mostly 1, and divisions were a tenth of a small call.
+inline Index quotient(Index a, Index b) { return b == 1 ? a : a / b; }
+inline Index ceil_div(Index a, Index b) { return a >= 0 ? quotient(a + b - 1, b) : -quotient(-a, b); }
 
 // The cell of the input that a cell of the padding shows, or -1 for constant padding. The modes
 // extend the input without end; padding, or cropping, says how much of that is seen.
@@ -115,8 +117,8 @@ struct Conv2d {
   Axis h, w;
   double pad_value = 0;
 
-  Index group_in() const { return in_channels / groups; }
-  Index group_out() const { return out_channels / groups; }
+  Index group_in() const { return quotient(in_channels, groups); }
+  Index group_out() const { return quotient(out_channels, groups); }
   Index in_plane() const { return h.in * w.in; }
   Index pixels() const { return h.out * w.out; }
   Index window() const { return h.kernel * w.kernel; }
@@ -157,9 +159,9 @@ struct Images {
   Shape shape() const;  // as the user sees it
 };
 
-Layout parse_layout(const std::string& word);
-PadMode parse_pad_mode(const std::string& word);
-void check_precision(const std::string& word);
+Layout parse_layout(std::string_view word);
+PadMode parse_pad_mode(std::string_view word);
+void check_precision(std::string_view word);
 int parse_threads(const char* name, Index threads);
 
 Images parse_images(const char* name, const Shape& shape, Layout layout);

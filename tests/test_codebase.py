@@ -51,6 +51,7 @@ LAYERS = [
     "numeric",
     "view",
     "problem",
+    "shape",
     "dispatch",
     "kernels",
 ]

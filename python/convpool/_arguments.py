@@ -12,6 +12,8 @@ __all__ = ["as_float", "as_pair", "glorot_uniform"]
 
 def as_float(name: str, values: ArrayLike) -> Array:
     """Return an array in which integers and booleans have become float64, as in `numpy.mean`."""
+    if type(values) is np.ndarray and values.dtype.kind == "f":
+        return values  # at once: the checks below take longer than a small pool
     array = np.asanyarray(values)
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; fill it first: {name}.filled(value)")

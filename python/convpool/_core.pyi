@@ -1,7 +1,7 @@
 """Types of the compiled module; ``conv.py`` and ``pool.py`` name the arguments."""
 
 from collections.abc import Sequence
-from typing import Literal, overload
+from typing import Literal, final, overload
 
 from numpy.typing import ArrayLike, DTypeLike
 
@@ -14,6 +14,7 @@ def get_num_threads() -> int: ...
 def set_num_threads(n: int, /) -> None: ...
 def set_scoped_num_threads(n: int | None, /) -> int | None: ...
 
+@final
 class PackedWeight: ...
 
 def pack_weight(weight: ArrayLike, groups: int, dtype: DTypeLike | None, /) -> PackedWeight: ...

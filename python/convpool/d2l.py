@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
+from numpy import newaxis
 from numpy.typing import ArrayLike
 
 from convpool._arguments import as_float
@@ -34,7 +35,7 @@ __all__ = [
 def corr2d(X: ArrayLike, K: ArrayLike) -> Array:
     """Cross-correlate an image ``(H, W)`` with a kernel ``(kh, kw)``; section 6.2.1."""
     X, K = _floats("X", X, 2), _floats("K", K, 2)
-    return _conv2d(X[np.newaxis], K[np.newaxis, np.newaxis]).squeeze(0)
+    return _conv2d(X[newaxis], K[newaxis, newaxis]).squeeze(0)
 
 
 class Conv2D:
@@ -61,7 +62,7 @@ class Conv2D:
         if self.weight is None or self.bias is None:
             raise RuntimeError("Conv2D.call needs build(kernel_size) before")
         inputs, weight = _floats("inputs", inputs, 2), _floats("weight", self.weight, 2)
-        return _conv2d(inputs[np.newaxis], weight[np.newaxis, np.newaxis], self.bias).squeeze(0)
+        return _conv2d(inputs[newaxis], weight[newaxis, newaxis], self.bias).squeeze(0)
 
 
 def comp_conv2d(conv2d: Callable[[Array], Array], X: ArrayLike) -> Array:
@@ -77,7 +78,7 @@ def comp_conv2d(conv2d: Callable[[Array], Array], X: ArrayLike) -> Array:
 
 def corr2d_multi_in(X: ArrayLike, K: ArrayLike) -> Array:
     """Sum `corr2d` over the channels of ``(C, H, W)`` and ``(C, kh, kw)``; section 6.4.1."""
-    return _conv2d(_floats("X", X, 3), _floats("K", K, 3)[np.newaxis]).squeeze(0)
+    return _conv2d(_floats("X", X, 3), _floats("K", K, 3)[newaxis]).squeeze(0)
 
 
 def corr2d_multi_in_out(X: ArrayLike, K: ArrayLike) -> Array:
@@ -93,7 +94,7 @@ def corr2d_multi_in_out_1x1(X: ArrayLike, K: ArrayLike) -> Array:
 
 def pool2d(X: ArrayLike, pool_size: Pair, mode: Literal["max", "avg"] = "max") -> Array:
     """Take the maximum or the mean of every window of ``(H, W)``, one by one; section 6.5.1."""
-    X = _floats("X", X, 2)[np.newaxis]
+    X = _floats("X", X, 2)[newaxis]
     if mode == "max":
         return max_pool2d(X, pool_size, 1).squeeze(0)
     if mode == "avg":

@@ -42,7 +42,15 @@ class PreparedConv2d:
         threads, out
             See `conv2d`.
         """
-        return _core.conv2d(x, self._weight, self._bias, *self._arguments, threads, out)
+        # By name: a starred tuple in the call would take 0.1 us more.
+        (
+            stride, padding, dilation, groups,
+            pad_mode, pad_value, layout, dtype, precision, algorithm,
+        ) = self._arguments  # fmt: skip
+        return _core.conv2d(
+            x, self._weight, self._bias, stride, padding, dilation, groups,
+            pad_mode, pad_value, layout, dtype, precision, algorithm, threads, out,
+        )  # fmt: skip
 
 
 def prepare_conv2d(
