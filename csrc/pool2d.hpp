@@ -5,8 +5,6 @@
 
 namespace convpool {
 
-enum class Extremum { maximum, minimum };
-
 // x (N, C, H, W), y and indices (N, C, oh, ow); indices may be null.
 template <class T>
 void extremum_pool2d(const Pool2d& p, int threads, Extremum extremum, const View<T>& x, T* y,

@@ -32,6 +32,7 @@ LAYERS = [
     "weight_gradient",
     "pool2d_grad",
     "pool2d",
+    "pool_rules",
     "pool_passes",
     "windows",
     "weights",
