@@ -135,16 +135,6 @@ void reduce(const Pool2d& p, int threads, const View<T>& x, const Rule& rule, T*
   });
 }
 
-// Whether floats may be summed as floats, first down and then along a window: the rounding error
-// grows with its height plus its width.
-bool narrow_sums(const Pool2d& p) {
-  constexpr Index most_cells = 256, most_divisor = 1 << 24;
-  const auto cells = [&](const Axis& axis) {
-    return p.adaptive ? ceil_div(axis.in, std::max<Index>(axis.out, 1)) + 1 : axis.kernel;
-  };
-  return cells(p.h) <= most_cells / cells(p.w) && p.divisor <= most_divisor;
-}
-
 template <class T>
 void sum(const Pool2d& p, int threads, const View<T>& x, bool is_mean, T* y) {
   if constexpr (std::is_same_v<T, float>) {

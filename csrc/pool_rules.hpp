@@ -163,6 +163,16 @@ Value padding_sum(const Pool2d& p, const Window& row, const Window& column) {
   return element_of<Value>(p.pad_value) * static_cast<Value>(padding);
 }
 
+// Whether floats may be summed as floats, first down and then along a window: the rounding error
+// grows with its height plus its width.
+inline bool narrow_sums(const Pool2d& p) {
+  constexpr Index most_cells = 256, most_divisor = 1 << 24;
+  const auto cells = [&](const Axis& axis) {
+    return p.adaptive ? ceil_div(axis.in, std::max<Index>(axis.out, 1)) + 1 : axis.kernel;
+  };
+  return cells(p.h) <= most_cells / cells(p.w) && p.divisor <= most_divisor;
+}
+
 // Sums of floats are kept in `V`: see narrow_sums().
 template <class T, class V>
 struct SumRule {

@@ -30,6 +30,7 @@ LAYERS = [
     "input_gradient",
     "implicit_gemm",
     "weight_gradient",
+    "avg_pool2d_grad",
     "pool2d_grad",
     "pool2d",
     "pool_rules",

@@ -108,3 +108,51 @@ def test_infinite_and_missing_cells_among_small_images(value: float, size: int) 
             assert_array_equal(y[others], expected[pool][others])
             if pool in ("max_pool2d", "min_pool2d"):
                 assert_array_equal(y, getattr(reference, pool)(x, **geometry).astype(np.float32))
+
+
+SPREADS: list[dict[str, Any]] = [
+    {"kernel_size": 3, "stride": 1},
+    {"kernel_size": (5, 2), "stride": (1, 2), "padding": (2, 1)},
+    {"kernel_size": (2, 9), "stride": (2, 4), "padding": (0, 3), "ceil_mode": True},
+    {"kernel_size": (3, 3), "stride": (4, 5), "dilation": (2, 1), "padding": 1},
+    {"kernel_size": 4, "stride": 4},
+    {"kernel_size": (3, 2), "stride": 2, "padding": ((-1, 2), (-2, -1)), "ceil_mode": True},
+    {"kernel_size": 3, "stride": 2, "padding": 2, "pad_mode": "reflect"},
+    {"kernel_size": 3, "stride": 1, "padding": ((0, 1), (2, 0)), "pad_mode": "wrap"},
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("geometry", SPREADS, ids=str)
+def test_average_gradients_of_every_width(geometry: dict[str, Any], dtype: Any) -> None:
+    for width in [*range(10, 45), 70]:
+        shape = (2, 3, 11, width)
+        windows = convpool.avg_pool2d(np.zeros(shape), **geometry).shape
+        dy = integers(windows, dtype, seed=width)
+        # Whole numbers as long as nothing is divided, hence exact.
+        dx = convpool.avg_pool2d_grad(dy, shape, **geometry, divisor_override=1)
+        expected = reference.avg_pool2d_grad(dy, shape, **geometry, divisor_override=1)
+        assert_array_equal(dx, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_average_gradients_keep_nan_and_inf_local(value: float, dtype: Any) -> None:
+    dy = normal((2, 3, 8, 10), dtype)
+    shape, geometry = (2, 3, 10, 12), {"kernel_size": 3, "stride": 1}
+    clean = convpool.avg_pool2d_grad(dy, shape, **geometry)
+    dy[1, 1, 4, 5] = value
+    dx = convpool.avg_pool2d_grad(dy, shape, **geometry)
+    reached = np.zeros(shape, bool)
+    reached[1, 1, 4:7, 5:8] = True
+    assert_array_equal(dx[reached], np.full(9, value))
+    # The rest of that plane is summed in float64.
+    np.testing.assert_allclose(dx[~reached], clean[~reached], rtol=1e-5, atol=1e-6)
+    assert_array_equal(dx[0], clean[0])
+
+
+def test_average_gradients_that_overflow_float32_are_summed_in_float64() -> None:
+    dy = np.array([3e38, 3e38, -3e38, 1], np.float32).reshape(1, 1, 4)
+    dx = convpool.avg_pool2d_grad(dy, (1, 1, 6), (1, 3), 1, divisor_override=1)
+    expected = np.array([3e38, np.inf, 3e38, 1, -3e38, 1], np.float32)
+    assert_array_equal(dx[0, 0], expected)
