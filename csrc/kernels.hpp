@@ -181,6 +181,12 @@ template <class T>
 using FindCells = void (*)(std::ptrdiff_t n, const T* cells, const WindowCells& window,
                            const T* values, std::int64_t place, std::int64_t* places);
 
+// The least and the greatest of n >= 1 indices.
+struct IndexRange {
+  std::int64_t least, greatest;
+};
+using RangeOfIndices = IndexRange (*)(std::ptrdiff_t n, const std::int64_t* indices);
+
 template <class T>
 struct ExtremumKernels {
   Joining<T> maximum, minimum;
@@ -217,6 +223,7 @@ struct PoolKernels : ExtremumKernels<float>,
                      SumKernels<std::uint64_t> {
   JoinRows<float, double> sum_wide;
   JoinRuns<float, double> sum_runs_wide;
+  RangeOfIndices range_of_indices;
 };
 
 struct Kernels {

@@ -1,5 +1,8 @@
+#include <algorithm>
+#include <stdexcept>
 #include <string>
 
+#include "dispatch.hpp"
 #include "numeric.hpp"
 #include "pool2d.hpp"
 #include "threads.hpp"
@@ -7,35 +10,53 @@
 namespace convpool {
 namespace {
 
-// Calls put(value, cell) for every value of y (planes, windows) that has a place in x. All indices
-// are checked before anything is written: by the signs of their distances to the limits, all in
-// one word, which leaves a loop without branches.
+[[noreturn]] void refuse_indices(Index count, const Index* indices, Index plane_size) {
+  const Index* const bad = std::find_if(indices, indices + count, [&](Index index) {
+    return index < -1 || index >= plane_size;
+  });
+  throw std::out_of_range("indices must be between -1 and " + std::to_string(plane_size - 1) +
+                          ", got " + std::to_string(*bad));
+}
+
+// Calls put(value, cell) for every value of y (planes, windows) that has a place in x. The indices
+// of some windows are checked while they are in the cache, and before anything is written if x is
+// worth keeping. Cells are cleared just ahead of the furthest index, as indices of pools mostly
+// ascend, so that cells are written while they are there too.
 template <class T, class Put>
 void scatter(Index planes, Index windows, Index plane_size, int threads, const T* y,
-             const Index* indices, T* x, Put put) {
-  const Index count = planes * windows;
-  std::uint64_t distances = 0;
-  for (Index i = 0; i < count; ++i) {
-    const std::uint64_t index = static_cast<std::uint64_t>(indices[i]);
-    distances |= (index + 1) | (static_cast<std::uint64_t>(plane_size) - 1 - index);
-  }
-  for (Index i = 0; distances >> 63 && i < count; ++i) {
-    if (indices[i] < -1 || indices[i] >= plane_size) {
-      throw std::out_of_range("indices must be between -1 and " + std::to_string(plane_size - 1) +
-                              ", got " + std::to_string(indices[i]));
+             const Index* indices, T* x, bool keeps_x, Put put) {
+  constexpr Index windows_at_once = 512;
+  const auto range_of = active_kernels().pool.range_of_indices;
+  const auto checked_range = [&](const Index* places, Index count) {
+    const IndexRange range = range_of(count, places);
+    if (range.least < -1 || range.greatest >= plane_size) {
+      refuse_indices(planes * windows, indices, plane_size);
     }
-  }
+    return range;
+  };
+  if (keeps_x && planes * windows > 0) checked_range(indices, planes * windows);
+
   const Index planes_of_task = ceil_div(1 << 14, std::max<Index>(1, windows + plane_size));
   parallel_for(threads, ceil_div(planes, planes_of_task), [&](Index task) {
     const Index end = std::min(planes, (task + 1) * planes_of_task);
     for (Index plane = task * planes_of_task; plane < end; ++plane) {
-      const T* values = y + plane * windows;
-      const Index* places = indices + plane * windows;
       T* cells = x + plane * plane_size;
-      std::fill_n(cells, plane_size, T(0));
-      for (Index i = 0; i < windows; ++i) {
-        if (places[i] >= 0) put(values[i], cells[places[i]]);
+      Index cleared = 0;
+      const auto clear_up_to = [&](Index cell) {
+        if (cell > cleared) std::fill(cells + cleared, cells + cell, T(0));
+        cleared = std::max(cleared, cell);
+      };
+      for (Index first = 0, count; first < windows; first += count) {
+        count = std::min(windows_at_once, windows - first);
+        const T* values = y + plane * windows + first;
+        const Index* places = indices + plane * windows + first;
+        const IndexRange range = checked_range(places, count);
+        clear_up_to(range.greatest + 1);
+        for (Index i = 0; i < count; ++i) {
+          if (range.least >= 0 || places[i] >= 0) put(values[i], cells[places[i]]);
+        }
       }
+      clear_up_to(plane_size);
     }
   });
 }
@@ -45,8 +66,8 @@ void scatter(Index planes, Index windows, Index plane_size, int threads, const T
 // dx (planes, plane_size): dx[indices[i]] += dy[i]
 template <class T>
 void max_pool2d_grad(Index planes, Index windows, Index plane_size, int threads, const T* dy,
-                     const Index* indices, T* dx) {
-  scatter(planes, windows, plane_size, threads, dy, indices, dx, [](T value, T& cell) {
+                     const Index* indices, T* dx, bool keeps_dx) {
+  scatter(planes, windows, plane_size, threads, dy, indices, dx, keeps_dx, [](T value, T& cell) {
     if constexpr (std::is_integral_v<T>) {
       cell = static_cast<T>(static_cast<std::uint64_t>(cell) + static_cast<std::uint64_t>(value));
     } else {
@@ -58,13 +79,14 @@ void max_pool2d_grad(Index planes, Index windows, Index plane_size, int threads,
 // x (planes, plane_size): x[indices[i]] = y[i]
 template <class T>
 void max_unpool2d(Index planes, Index windows, Index plane_size, int threads, const T* y,
-                  const Index* indices, T* x) {
-  scatter(planes, windows, plane_size, threads, y, indices, x, [](T value, T& cell) { cell = value; });
+                  const Index* indices, T* x, bool keeps_x) {
+  scatter(planes, windows, plane_size, threads, y, indices, x, keeps_x,
+          [](T value, T& cell) { cell = value; });
 }
 
-#define INSTANTIATE(T)                                                              \
-  template void max_pool2d_grad(Index, Index, Index, int, const T*, const Index*, T*);   \
-  template void max_unpool2d(Index, Index, Index, int, const T*, const Index*, T*);
+#define INSTANTIATE(T)                                                                       \
+  template void max_pool2d_grad(Index, Index, Index, int, const T*, const Index*, T*, bool); \
+  template void max_unpool2d(Index, Index, Index, int, const T*, const Index*, T*, bool);
 FOR_EACH_TYPE(INSTANTIATE)
 #undef INSTANTIATE
 
