@@ -91,7 +91,7 @@ class AverageGradient {
     Scratch scratch(scratch_bytes());
     const SumRule<V, V> rule(reversed_, false);
     Horizontal horizontal(reversed_, rule, reversed_columns_, scratch);
-    Divisors<V> divisors(rows_, columns_, rows_at_once_, scratch);
+    RowDivision<V> division(rows_, columns_, rows_at_once_, scratch);
     V* shares = scratch.take<V>(rows_at_once_ * p_.w.out);
     V* spread = scratch.take<V>(p_.h.out * p_.w.in);
     V* row = scratch.take<V>(p_.w.in);
@@ -100,7 +100,7 @@ class AverageGradient {
     for (Index plane = begin; plane < end; ++plane) {
       for (Index oh = 0, count; oh < p_.h.out; oh += count) {
         count = std::min(rows_at_once_, p_.h.out - oh);
-        share(oh, count, dy + plane * windows, divisors, shares);
+        share(oh, count, dy + plane * windows, division, shares);
         spread_rows(count, shares, horizontal, rule, spread + oh * p_.w.in);
       }
       join_rows(spread, row, sources, dx + plane * cells);
@@ -143,22 +143,31 @@ class AverageGradient {
   }
 
   Index scratch_bytes() const {
-    return Horizontal::scratch_bytes(reversed_) + Divisors<V>::scratch_bytes(p_, rows_at_once_) +
+    return Horizontal::scratch_bytes(reversed_) + RowDivision<V>::scratch_bytes(p_, rows_at_once_) +
            Scratch::bytes<V>(rows_at_once_ * p_.w.out) + Scratch::bytes<V>(p_.h.out * p_.w.in) +
            Scratch::bytes<V>(p_.w.in) + Scratch::bytes<const V*>(most_windows());
   }
 
-  void share(Index oh, Index count, const T* dy, Divisors<V>& divisors, V* shares) const {
-    divisors.choose(
-        count, [&](Index i) -> const Window& { return rows_[static_cast<std::size_t>(oh + i)]; },
-        [&](const Window& row, const Window& column) { return divisor_of(p_, row, column); });
+  void share(Index oh, Index count, const T* dy, RowDivision<V>& division, V* shares) const {
+    const auto row_at = [&](Index i) -> const Window& {
+      return rows_[static_cast<std::size_t>(oh + i)];
+    };
+    const auto divisor = [&](const Window& row, const Window& column) {
+      return divisor_of(p_, row, column);
+    };
     const Index n = count * p_.w.out;
     const T* values = dy + oh * p_.w.out;
-    const SumKernels<V>& kernels = active_kernels().pool;
+    const V* dividends = shares;
     if constexpr (std::is_same_v<T, V>) {
-      if (kernels.divide(n, values, divisors.divisors(), divisors.inverses(), shares)) return;
+      dividends = values;
+    } else {
+      std::copy_n(values, n, shares);
     }
-    for (Index i = 0; i < n; ++i) shares[i] = values[i] / divisors.divisors()[i];
+    if (division.divide(count, row_at, divisor, dividends, shares)) return;
+    for (Index i = 0; i < n; ++i) {  // the kernel has NaN for infinity
+      const Window& column = columns_[static_cast<std::size_t>(i % p_.w.out)];
+      shares[i] = static_cast<V>(values[i] / divisor(row_at(i / p_.w.out), column));
+    }
   }
 
   void spread_rows(Index count, const V* shares, Horizontal& horizontal, const SumRule<V, V>& rule,

@@ -191,7 +191,7 @@ template <class T>
 struct ExtremumKernels {
   Joining<T> maximum, minimum;
   Joining<T> finite_maximum, finite_minimum;         // for rows without NaN
-  bool (*all_finite)(std::ptrdiff_t n, const T* cells);  // null for whole numbers
+  bool (*all_finite)(std::ptrdiff_t n, const T* cells);  // null for whole numbers; n may be 0
   FindCells<T> find;
 };
 
@@ -204,7 +204,8 @@ using DivideRow = bool (*)(std::ptrdiff_t n, const T* values, const T* divisors,
 template <class T>
 struct SumKernels {
   Joining<T> sum;
-  DivideRow<T> divide;  // null for whole numbers
+  DivideRow<T> divide;        // null for whole numbers
+  DivideRow<T> divide_alike;  // by divisors[0], all values
 };
 
 // A base for each type, so that a template finds its own.

@@ -45,14 +45,14 @@ template <class T, class Rule>
 void reduce_planes(const Pool2d& p, int threads, const View<T>& x, const Rule& rule, T* y) {
   using Value = typename Rule::Value;
   const bool copies = x.w != 1 || x.h != p.w.in;
-  const Index planes_at_once = copies ? 1 : Divisors<Value>::most_rows;
+  const Index planes_at_once = copies ? 1 : RowDivision<Value>::most_rows;
   const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
   const Index cells = p.h.in * p.w.in, task_planes = ceil_div(cells_of_task, cells);
   const auto join_runs = rule.join_runs();
   parallel_for(threads, ceil_div(p.planes(), task_planes), [&](Index task) {
-    Scratch scratch(Divisors<Value>::scratch_bytes(p, planes_at_once) +
+    Scratch scratch(RowDivision<Value>::scratch_bytes(p, planes_at_once) +
                     Scratch::bytes<Value>(planes_at_once) + Scratch::bytes<T>(copies ? cells : 0));
-    Divisors<Value> divisors(rows, columns, planes_at_once, scratch);
+    RowDivision<Value> division(rows, columns, planes_at_once, scratch);
     Value* joined = scratch.take<Value>(planes_at_once);
     T* copied = scratch.take<T>(copies ? cells : 0);
     const Index end = std::min((task + 1) * task_planes, p.planes());
@@ -69,7 +69,7 @@ void reduce_planes(const Pool2d& p, int threads, const View<T>& x, const Rule& r
       const auto row_at = [&](Index i) {
         return OutputRow<T>{x.from(image, channel + i), rows[0], columns, plane + i};
       };
-      rule.finish(count, row_at, divisors, values, y + plane);
+      rule.finish(count, row_at, division, values, y + plane);
     }
   });
 }
@@ -88,13 +88,13 @@ void reduce(const Pool2d& p, int threads, const View<T>& x, const Rule& rule, T*
   const Index planes_at_once = bands == 1 ? std::max<Index>(1, rows_at_once / p.h.out) : 1;
   const Index scratch_bytes = VerticalPass<T, Rule>::scratch_bytes(p) +
                               HorizontalPass<Rule>::scratch_bytes(p) +
-                              Divisors<Value>::scratch_bytes(p, rows_at_once) +
+                              RowDivision<Value>::scratch_bytes(p, rows_at_once) +
                               Scratch::bytes<Value>(rows_at_once * p.w.out);
   parallel_for(threads, ceil_div(total, task_bands), [&](Index task) {
     Scratch scratch(scratch_bytes);
     VerticalPass<T, Rule> vertical(p, rule, rows, scratch);
     HorizontalPass<Rule> horizontal(p, rule, columns, scratch);
-    Divisors<Value> divisors(rows, columns, rows_at_once, scratch);
+    RowDivision<Value> division(rows, columns, rows_at_once, scratch);
     const bool copies = horizontal.copies();
     Value* joined = scratch.take<Value>(rows_at_once * p.w.out);
     const Index end = std::min((task + 1) * task_bands, total);
@@ -129,7 +129,7 @@ void reduce(const Pool2d& p, int threads, const View<T>& x, const Rule& rule, T*
           return OutputRow<T>{image_at(i / count), rows[static_cast<std::size_t>(oh + i % count)],
                               columns, offset + i * p.w.out};
         };
-        rule.finish(planes * count, row_at, divisors, values, y + offset);
+        rule.finish(planes * count, row_at, division, values, y + offset);
       }
     }
   });

@@ -21,7 +21,8 @@ namespace {
 // Calls put(value, cell) for every value of y (planes, windows) that has a place in x. The indices
 // of some windows are checked while they are in the cache, and before anything is written if x is
 // worth keeping. Cells are cleared just ahead of the furthest index, as indices of pools mostly
-// ascend, so that cells are written while they are there too.
+// ascend, so that cells are written while they are there too. Planes go in pairs: neighbouring
+// windows often share a cell, and the next sum waits for the one before.
 template <class T, class Put>
 void scatter(Index planes, Index windows, Index plane_size, int threads, const T* y,
              const Index* indices, T* x, bool keeps_x, Put put) {
@@ -39,24 +40,38 @@ void scatter(Index planes, Index windows, Index plane_size, int threads, const T
   const Index planes_of_task = ceil_div(1 << 14, std::max<Index>(1, windows + plane_size));
   parallel_for(threads, ceil_div(planes, planes_of_task), [&](Index task) {
     const Index end = std::min(planes, (task + 1) * planes_of_task);
-    for (Index plane = task * planes_of_task; plane < end; ++plane) {
+    for (Index plane = task * planes_of_task, pair; plane < end; plane += pair) {
+      pair = std::min<Index>(2, end - plane);
       T* cells = x + plane * plane_size;
-      Index cleared = 0;
-      const auto clear_up_to = [&](Index cell) {
-        if (cell > cleared) std::fill(cells + cleared, cells + cell, T(0));
-        cleared = std::max(cleared, cell);
+      Index cleared[] = {0, 0};
+      const auto clear_up_to = [&](Index k, Index cell) {
+        if (cell <= cleared[k]) return;
+        std::fill(cells + k * plane_size + cleared[k], cells + k * plane_size + cell, T(0));
+        cleared[k] = cell;
       };
       for (Index first = 0, count; first < windows; first += count) {
         count = std::min(windows_at_once, windows - first);
         const T* values = y + plane * windows + first;
         const Index* places = indices + plane * windows + first;
-        const IndexRange range = checked_range(places, count);
-        clear_up_to(range.greatest + 1);
-        for (Index i = 0; i < count; ++i) {
-          if (range.least >= 0 || places[i] >= 0) put(values[i], cells[places[i]]);
+        bool all_placed = true;
+        for (Index k = 0; k < pair; ++k) {
+          const IndexRange range = checked_range(places + k * windows, count);
+          clear_up_to(k, range.greatest + 1);
+          all_placed &= range.least >= 0;
+        }
+        const auto put_window = [&](Index i, T* to) {
+          if (all_placed || places[i] >= 0) put(values[i], to[places[i]]);
+        };
+        if (pair == 2) {
+          for (Index i = 0; i < count; ++i) {
+            put_window(i, cells);
+            put_window(i + windows, cells + plane_size);
+          }
+        } else {
+          for (Index i = 0; i < count; ++i) put_window(i, cells);
         }
       }
-      clear_up_to(plane_size);
+      for (Index k = 0; k < pair; ++k) clear_up_to(k, plane_size);
     }
   });
 }

@@ -24,10 +24,10 @@ struct OutputRow {
   Index offset;  // of the row in y
 };
 
-// What the windows of some output rows are divided by, with its inverses. They are computed again
-// only for rows that differ from those before.
+// Divides rows of windows, which have divisor(row, column). Divisors, where they differ, and their
+// inverses are computed again only for rows that differ from those before.
 template <class V>
-class Divisors {
+class RowDivision {
  public:
   static constexpr Index most_rows = 64;
 
@@ -35,49 +35,59 @@ class Divisors {
     return 2 * Scratch::bytes<V>(rows_at_once * p.w.out);
   }
 
-  Divisors(const std::vector<Window>& rows, const std::vector<Window>& columns, Index rows_at_once,
-           Scratch& scratch)
-      : columns_(columns), all_alike_(are_alike(rows)) {
+  RowDivision(const std::vector<Window>& rows, const std::vector<Window>& columns,
+              Index rows_at_once, Scratch& scratch)
+      : columns_(columns), alike_(are_alike(rows) && are_alike(columns)) {
     const Index size = rows_at_once * static_cast<Index>(columns.size());
     divisors_ = scratch.take<V>(size);
     inverses_ = scratch.take<V>(size);
   }
 
-  // row_at(i) is the window of row i, divisor(row, column) that of two windows.
+  // As kernels.divide; row_at(i) is the window of row i.
   template <class Row, class Divisor>
-  void choose(Index count, const Row& row_at, const Divisor& divisor) {
-    if (all_alike_ && count <= chosen_) return;
-    for (Index i = 0; i < count; ++i) {
-      const Window& row = row_at(i);
-      if (i < chosen_ && counted_[i] == row.counted) continue;
-      counted_[i] = row.counted;
-      const Index size = static_cast<Index>(columns_.size()), at = i * size;
-      if (i > 0 && counted_[i - 1] == row.counted) {
-        std::copy_n(divisors_ + at - size, size, divisors_ + at);
-        std::copy_n(inverses_ + at - size, size, inverses_ + at);
-        continue;
-      }
-      for (Index ow = 0; ow < size; ++ow) {
-        divisors_[at + ow] = static_cast<V>(divisor(row, columns_[static_cast<std::size_t>(ow)]));
-        inverses_[at + ow] = 1 / divisors_[at + ow];
-      }
+  bool divide(Index count, const Row& row_at, const Divisor& divisor, const V* values, V* out) {
+    const SumKernels<V>& kernels = active_kernels().pool;
+    const Index size = static_cast<Index>(columns_.size());
+    if (alike_) {
+      if (size > 0 && chosen_ == 0) set(0, divisor(row_at(0), columns_[0]));
+      chosen_ = 1;
+      return kernels.divide_alike(count * size, values, divisors_, inverses_, out);
     }
+    for (Index i = 0; i < count; ++i) choose_row(i, row_at(i), divisor);
     chosen_ = std::max(chosen_, count);
+    return kernels.divide(count * size, values, divisors_, inverses_, out);
   }
 
-  const V* divisors() const { return divisors_; }
-  const V* inverses() const { return inverses_; }
-
  private:
-  static bool are_alike(const std::vector<Window>& rows) {
-    for (const Window& row : rows) {
-      if (row.counted != rows[0].counted) return false;
+  static bool are_alike(const std::vector<Window>& windows) {
+    for (const Window& window : windows) {
+      if (window.counted != windows[0].counted) return false;
     }
     return true;
   }
 
+  void set(Index at, double divisor) {
+    divisors_[at] = static_cast<V>(divisor);
+    inverses_[at] = 1 / divisors_[at];
+  }
+
+  template <class Divisor>
+  void choose_row(Index i, const Window& row, const Divisor& divisor) {
+    if (i < chosen_ && counted_[i] == row.counted) return;
+    counted_[i] = row.counted;
+    const Index size = static_cast<Index>(columns_.size()), at = i * size;
+    if (i > 0 && counted_[i - 1] == row.counted) {
+      std::copy_n(divisors_ + at - size, size, divisors_ + at);
+      std::copy_n(inverses_ + at - size, size, inverses_ + at);
+      return;
+    }
+    for (Index ow = 0; ow < size; ++ow) {
+      set(at + ow, divisor(row, columns_[static_cast<std::size_t>(ow)]));
+    }
+  }
+
   const std::vector<Window>& columns_;
-  const bool all_alike_;
+  const bool alike_;
   V *divisors_, *inverses_;
   Index counted_[most_rows], chosen_ = 0;
 };
@@ -117,7 +127,7 @@ struct ExtremumRule {
   bool in_place() const { return true; }
 
   template <class Row>
-  void finish(Index count, const Row& row_at, Divisors<T>&, const T*, T* y) const {
+  void finish(Index count, const Row& row_at, RowDivision<T>&, const T*, T* y) const {
     for (Index i = 0; i < count; ++i, y += p.w.out) {
       const OutputRow<T> row = row_at(i);
       const Range whole = whole_windows(row);
@@ -211,7 +221,7 @@ struct SumRule {
   bool in_place() const { return std::is_same_v<T, V>; }
 
   template <class Row>
-  void finish(Index count, const Row& row_at, Divisors<V>& divisors, V* sums, T* y) const {
+  void finish(Index count, const Row& row_at, RowDivision<V>& division, V* sums, T* y) const {
     for (Index i = 0; p.pad_value != 0 && i < count; ++i) {
       const OutputRow<T> row = row_at(i);
       for (Index ow = 0; ow < p.w.out; ++ow) {
@@ -221,11 +231,11 @@ struct SumRule {
     }
     [[maybe_unused]] bool finite = true;
     if constexpr (std::is_floating_point_v<V>) {
-      divisors.choose(count, [&](Index i) -> const Window& { return row_at(i).rows; },
-                      [&](const Window& row, const Window& column) {
-                        return is_mean ? divisor_of(p, row, column) : 1;
-                      });
-      finite = kernels.divide(count * p.w.out, sums, divisors.divisors(), divisors.inverses(), sums);
+      const auto divisor = [&](const Window& row, const Window& column) {
+        return is_mean ? divisor_of(p, row, column) : 1;
+      };
+      const auto window_at = [&](Index i) -> const Window& { return row_at(i).rows; };
+      finite = division.divide(count, window_at, divisor, sums, sums);
     }
     if constexpr (!std::is_same_v<T, V>) std::copy_n(sums, count * p.w.out, y);
     if constexpr (std::is_floating_point_v<V>) {
@@ -263,7 +273,7 @@ struct PowerRule : SumRule<T, double> {
   }
   bool in_place() const { return false; }
   template <class Row>
-  void finish(Index count, const Row&, Divisors<double>&, const double* sums, T* y) const {
+  void finish(Index count, const Row&, RowDivision<double>&, const double* sums, T* y) const {
     for (Index i = 0; i < count * this->p.w.out; ++i) {
       y[i] = static_cast<T>(power == 2 ? std::sqrt(sums[i]) : std::pow(sums[i], 1 / power));
     }
