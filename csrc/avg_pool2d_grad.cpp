@@ -29,8 +29,8 @@ void for_each_column(const Pool2d& p, const std::vector<Window>& columns, Join j
   }
 }
 
-// Rows of cells that follow each other, and so do the windows that show them: row first + i is shown
-// by the rows windows[0] + step * i, windows[1] + step * i, ...
+// Rows of cells that follow each other, as do the windows that show them: row first + i is shown by
+// the rows windows[0] + step * i, windows[1] + step * i, ...
 struct RowGroup {
   Index first, count, step;
   std::vector<Index> windows;
@@ -68,8 +68,8 @@ std::vector<RowGroup> rows_that_show(const Pool2d& p, const std::vector<Window>&
   return groups;
 }
 
-// dx[cell] = sum over the windows that show it of their shares, dy[window] / cells that count. First
-// along the rows, then down the columns:
+// dx[cell] = sum over the windows that show it of their shares, dy[window] / cells that count.
+// First along the rows, then down the columns:
 //
 //        dy               shares of each column              dx
 //      |====|                                           |==========|

@@ -44,7 +44,7 @@ typename Rule::Value* place_of_values(const Rule& rule, T* y, typename Rule::Val
 template <class T, class Rule>
 void reduce_planes(const Pool2d& p, int threads, const View<T>& x, const Rule& rule, T* y) {
   using Value = typename Rule::Value;
-  const bool copies = x.w != 1 || x.h != p.w.in;
+  const bool copies = x.w != 1 || (x.h != p.w.in && p.h.in > 1);
   const Index planes_at_once = copies ? 1 : RowDivision<Value>::most_rows;
   const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
   const Index cells = p.h.in * p.w.in, task_planes = ceil_div(cells_of_task, cells);
@@ -60,8 +60,8 @@ void reduce_planes(const Pool2d& p, int threads, const View<T>& x, const Rule& r
       const Index image = plane / p.channels, channel = plane % p.channels;
       count = std::min({end - plane, p.channels - channel, planes_at_once});
       const T* from = x.at(image, channel);
-      for (Index cell = 0; copies && cell < cells; ++cell) {
-        copied[cell] = from[cell / p.w.in * x.h + cell % p.w.in * x.w];
+      for (Index ih = 0, to = 0; copies && ih < p.h.in; ++ih) {
+        for (Index iw = 0; iw < p.w.in; ++iw) copied[to++] = from[ih * x.h + iw * x.w];
       }
       Value* values = place_of_values(rule, y + plane, joined);
       join_runs(count, cells, copies ? copied : from, x.c, values);

@@ -67,7 +67,7 @@ class VerticalPass {
     checked_ = p_.h.data().begin;
   }
 
-  // For the next output rows, oh, oh + 1, ... Returns whether all their cells are known to be finite.
+  // For the next output rows, oh, oh + 1, ... Returns whether their cells are known to be finite.
   bool choose_kernels(Index oh, Index count) {
     const Range cells = p_.h.data();
     const Index begin = std::max(checked_, p_.h.cell(oh, 0));
