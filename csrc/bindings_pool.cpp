@@ -121,7 +121,7 @@ py::object scatter(const char* name, const char* function, Rule rule, Object val
   run_any(cells, numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     core(planes, plane_windows, plane_size, worthwhile_threads(cells, n_threads), data<T>(vs),
-         data<Index>(is), x.data<T>());
+         data<Index>(is), x.data<T>(), !out.is_none());
   });
   return x.finish();
 }

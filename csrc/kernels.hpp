@@ -151,10 +151,20 @@ struct JoinShape {
 template <class Cell, class Value>
 using JoinRows = void (*)(const JoinShape& shape, const Cell* const* cells, Value* out);
 
+// Runs of a pool: planes that are one window each.
+//
+//   out[i]  =  cells[i*step]  join  cells[i*step + 1]  join  ...,  n cells in any order
+//
+// for i < count. n >= 1. The order depends on the vector length.
+template <class Cell, class Value>
+using JoinRuns = void (*)(std::ptrdiff_t count, std::ptrdiff_t n, const Cell* cells,
+                          std::ptrdiff_t step, Value* out);
+
 template <class T>
 struct Joining {
   JoinRows<T, T> every, every_second;  // strides 1 and 2
   JoinRows<T, T> pairs;  // stride 2; what two neighbours give is joined too: cells 2o and 2o + 1
+  JoinRuns<T, T> runs;
 };
 
 // Where the cells of a window stand in memory, and which place in the image each of them has.
@@ -171,21 +181,31 @@ template <class T>
 using FindCells = void (*)(std::ptrdiff_t n, const T* cells, const WindowCells& window,
                            const T* values, std::int64_t place, std::int64_t* places);
 
+// The least and the greatest of n >= 1 indices.
+struct IndexRange {
+  std::int64_t least, greatest;
+};
+using RangeOfIndices = IndexRange (*)(std::ptrdiff_t n, const std::int64_t* indices);
+
 template <class T>
 struct ExtremumKernels {
   Joining<T> maximum, minimum;
+  Joining<T> finite_maximum, finite_minimum;         // for rows without NaN
+  bool (*all_finite)(std::ptrdiff_t n, const T* cells);  // null for whole numbers; n may be 0
   FindCells<T> find;
 };
 
-// Multiplies values[o] by factor * scales[o], or divides it by that; returns whether all of them are
-// finite then.
+// out[o] = values[o] / divisors[o], given inverses[o] = 1 / divisors[o]. Returns whether all results
+// are finite; those that are not may be NaN for infinity. Overlaps only if out == values.
 template <class T>
-using ScaleRow = bool (*)(std::ptrdiff_t n, T* values, const T* scales, T factor);
+using DivideRow = bool (*)(std::ptrdiff_t n, const T* values, const T* divisors, const T* inverses,
+                           T* out);
 
 template <class T>
 struct SumKernels {
   Joining<T> sum;
-  ScaleRow<T> multiply, divide;  // null for whole numbers
+  DivideRow<T> divide;        // null for whole numbers
+  DivideRow<T> divide_alike;  // by divisors[0], all values
 };
 
 // A base for each type, so that a template finds its own.
@@ -203,6 +223,8 @@ struct PoolKernels : ExtremumKernels<float>,
                      SumKernels<double>,
                      SumKernels<std::uint64_t> {
   JoinRows<float, double> sum_wide;
+  JoinRuns<float, double> sum_runs_wide;
+  RangeOfIndices range_of_indices;
 };
 
 struct Kernels {

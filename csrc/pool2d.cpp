@@ -1,204 +1,13 @@
 #include "pool2d.hpp"
 
 #include <cmath>
-#include <limits>
 
-#include "dispatch.hpp"
-#include "numeric.hpp"
 #include "pool_passes.hpp"
+#include "pool_rules.hpp"
 #include "threads.hpp"
 
 namespace convpool {
 namespace {
-
-// A row of results: their windows in one image.
-template <class T>
-struct OutputRow {
-  const View<T>& image;
-  const Window& rows;
-  const std::vector<Window>& columns;
-  Index offset;  // of the row in y
-};
-
-// Rules: see pool_passes.hpp. finish() makes results of what a row of windows joined, with the
-// scale() of each column. Where in_place() is true results and values are the same array.
-template <class T, Extremum extremum>
-struct ExtremumRule {
-  using Value = T;
-  static constexpr bool overlaps = true;
-  static constexpr T identity = [] {
-    using Limits = std::numeric_limits<T>;
-    const T least = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
-    const T greatest = Limits::has_infinity ? Limits::infinity() : Limits::max();
-    return extremum == Extremum::maximum ? least : greatest;
-  }();
-
-  const ExtremumKernels<T>& kernels = active_kernels().pool;
-  const Joining<T>& joining = extremum == Extremum::maximum ? kernels.maximum : kernels.minimum;
-  JoinRows<T, T> join_cells = joining.every;
-  const Pool2d& p;
-  Index* indices = nullptr;
-
-  explicit ExtremumRule(const Pool2d& p, Index* indices = nullptr) : p(p), indices(indices) {}
-
-  T value(T cell) const { return cell; }
-  T join(T a, T b) const {
-    const bool beyond = extremum == Extremum::maximum ? b > a : b < a;
-    return (beyond | (b != b)) ? b : a;
-  }
-  T scale(const Window&) const { return 1; }
-  bool finishes() const { return indices != nullptr; }
-  bool in_place() const { return true; }
-
-  void finish(const OutputRow<T>& row, const T*, const T*, T* y) const {
-    const Range whole = whole_windows(row);
-    Index* places = indices + row.offset;
-    for (Index ow = 0; ow < p.w.out;) {
-      const bool together = whole.begin <= ow && ow < whole.end;
-      const Index n = together ? whole.end - ow : 1;
-      find(n, row, row.columns[static_cast<std::size_t>(ow)], y + ow, places + ow);
-      ow += n;
-    }
-  }
-
- private:
-  // Windows inside the image, with the cell that the kernel reads beyond the last one.
-  Range whole_windows(const OutputRow<T>& row) const {
-    if (p.adaptive || row.image.w != 1) return {0, 0};
-    const Range cells = p.w.data();
-    const Index begin = outputs_reading(p.w, 0, cells).begin;
-    const Index end = std::min(cells.end, p.w.in - p.w.stride + 1);
-    return {begin, outputs_reading(p.w, p.w.kernel - 1, {cells.begin, end}).end};
-  }
-
-  void find(Index n, const OutputRow<T>& row, const Window& columns, const T* y,
-            Index* places) const {
-    if (row.rows.taps.size() == 0 || columns.taps.size() == 0) {
-      std::fill_n(places, n, -1);
-      return;
-    }
-    const View<T>& image = row.image;
-    const Index ih = row.rows.cell(row.rows.taps.begin), iw = columns.cell(columns.taps.begin);
-    const WindowCells window{row.rows.taps.size(),     columns.taps.size(),
-                             row.rows.step * image.h,  columns.step * image.w,
-                             row.rows.step * p.w.in,   columns.step,
-                             p.w.stride};
-    kernels.find(n, image.at(0, 0, ih) + iw * image.w, window, y, ih * p.w.in + iw, places);
-  }
-};
-
-// Sum of the constant padding in a window. Zero cells of an infinite value are nothing, not NaN.
-template <class Value>
-Value padding_sum(const Pool2d& p, const Window& row, const Window& column) {
-  const Index padding = row.counted * column.counted - row.taps.size() * column.taps.size();
-  if (padding == 0 || p.pad_value == 0) return 0;
-  return element_of<Value>(p.pad_value) * static_cast<Value>(padding);
-}
-
-// Sums of floats are kept in `V`: see narrow_sums().
-template <class T, class V>
-struct SumRule {
-  using Value = V;
-  static constexpr bool overlaps = false;
-  static constexpr V identity = 0;
-
-  const SumKernels<V>& kernels = active_kernels().pool;
-  const Joining<V>& joining = kernels.sum;
-  JoinRows<T, V> join_cells = [] {
-    if constexpr (std::is_same_v<T, V>) {
-      return static_cast<const SumKernels<V>&>(active_kernels().pool).sum.every;
-    } else {
-      return active_kernels().pool.sum_wide;
-    }
-  }();
-  const Pool2d& p;
-  bool is_mean;
-  // Multiplying by the inverse of a power of two is exact, and a tenth faster than dividing.
-  bool multiplies;
-
-  SumRule(const Pool2d& p, bool is_mean)
-      : p(p), is_mean(is_mean), multiplies(!is_mean || has_exact_inverse()) {}
-
-  V value(T cell) const { return static_cast<V>(cell); }
-  V join(V a, V b) const { return a + b; }
-  bool finishes() const { return true; }
-  V scale(const Window& columns) const {
-    if (!is_mean) return 1;
-    if (multiplies) return V(1) / static_cast<V>(p.divisor ? p.divisor : p.h.kernel * p.w.kernel);
-    return static_cast<V>(p.divisor ? p.divisor : columns.counted);
-  }
-  bool in_place() const { return std::is_same_v<T, V>; }
-
-  void finish(const OutputRow<T>& row, V* sums, const V* scales, T* y) const {
-    for (Index ow = 0; p.pad_value != 0 && ow < p.w.out; ++ow) {
-      sums[ow] += padding_sum<V>(p, row.rows, row.columns[static_cast<std::size_t>(ow)]);
-    }
-    if constexpr (std::is_floating_point_v<V>) {
-      const bool counts_rows = is_mean && !p.divisor && !multiplies;
-      const V factor = static_cast<V>(counts_rows ? row.rows.counted : 1);
-      const auto scale = multiplies ? kernels.multiply : kernels.divide;
-      const bool finite = scale(p.w.out, sums, scales, factor);
-      if (std::is_same_v<V, float> && !finite) repair(row, y);
-    }
-    if constexpr (!std::is_same_v<T, V>) std::copy_n(sums, p.w.out, y);
-  }
-
- private:
-  bool has_exact_inverse() const {
-    const auto is_whole = [&](const Axis& axis) {
-      const Range cells = p.count_include_pad ? axis.padded() : axis.data();
-      return axis.out > 0 && axis.cell(0, 0) >= cells.begin &&
-             axis.cell(axis.out - 1, axis.kernel - 1) < cells.end;
-    };
-    if (!p.divisor && (p.adaptive || !is_whole(p.h) || !is_whole(p.w))) return false;
-    const Index divisor = p.divisor ? p.divisor : p.h.kernel * p.w.kernel;
-    return (divisor & (divisor - 1)) == 0;
-  }
-
-  // What a narrow sum could not hold, a wide one may.
-  void repair(const OutputRow<T>& row, T* y) const {
-    for (Index ow = 0; ow < p.w.out; ++ow) {
-      if (y[ow] - y[ow] == 0) continue;
-      const Window& columns = row.columns[static_cast<std::size_t>(ow)];
-      double sum = padding_sum<double>(p, row.rows, columns);
-      for (Index kh = row.rows.taps.begin; kh < row.rows.taps.end; ++kh) {
-        const T* cells = row.image.at(0, 0, shown_cell(p.h, row.rows.cell(kh)));
-        for (Index kw = columns.taps.begin; kw < columns.taps.end; ++kw) {
-          sum += cells[shown_cell(p.w, columns.cell(kw)) * row.image.w];
-        }
-      }
-      y[ow] = static_cast<T>(is_mean ? sum / divisor_of(p, row.rows, columns) : sum);
-    }
-  }
-};
-
-template <class T>
-struct PowerRule : SumRule<T, double> {
-  double power;
-  PowerRule(const Pool2d& p, double power) : SumRule<T, double>(p, false), power(power) {
-    this->join_cells = nullptr;
-  }
-
-  double value(T cell) const {
-    const double size = std::abs(static_cast<double>(cell));
-    return power == 1 ? size : power == 2 ? size * size : std::pow(size, power);
-  }
-  bool in_place() const { return false; }
-  void finish(const OutputRow<T>&, const double* sums, const double*, T* y) const {
-    for (Index ow = 0; ow < this->p.w.out; ++ow) {
-      y[ow] = static_cast<T>(power == 2 ? std::sqrt(sums[ow]) : std::pow(sums[ow], 1 / power));
-    }
-  }
-};
-
-template <class T>
-struct LargestSizeRule : ExtremumRule<T, Extremum::maximum> {
-  static constexpr T identity = 0;
-  explicit LargestSizeRule(const Pool2d& p) : ExtremumRule<T, Extremum::maximum>(p) {
-    this->join_cells = nullptr;
-  }
-  T value(T cell) const { return std::abs(cell); }
-};
 
 constexpr Index cells_of_task = 1 << 15;  // a few microseconds
 
@@ -213,65 +22,117 @@ Index rows_of_band(const Pool2d& p) {
                   std::max(ceil_div(cells_of_task, cells_of_output_row(p)), 4 * p.h.kernel));
 }
 
+// Whether the windows are whole planes, which need no passes: a tenth of the time.
+bool are_planes(const Pool2d& p) {
+  constexpr Index most_cells = 1 << 16;
+  const auto is_whole = [](const Axis& axis) {
+    return axis.out == 1 && axis.cell(0, 0) == 0 && axis.kernel == axis.in && axis.dilation == 1;
+  };
+  return !p.adaptive && is_whole(p.h) && is_whole(p.w) && p.h.in <= most_cells / p.w.in;
+}
+
+// Where a rule puts values of results at `y`: there, if it may.
 template <class T, class Rule>
-void reduce(const Pool2d& p, int threads, const View<T>& x, const Rule& rule, T* y) {
+typename Rule::Value* place_of_values(const Rule& rule, T* y, typename Rule::Value* elsewhere) {
+  if constexpr (std::is_same_v<T, typename Rule::Value>) {
+    if (rule.in_place()) return y;
+  }
+  return elsewhere;
+}
+
+// Planes that are not one run of memory are copied into one: the same sums for every layout.
+template <class T, class Rule>
+void reduce_planes(const Pool2d& p, int threads, const View<T>& x, const Rule& rule, T* y) {
   using Value = typename Rule::Value;
-  if (p.planes() == 0 || p.h.out == 0 || p.w.out == 0) return;
+  const bool copies = x.w != 1 || (x.h != p.w.in && p.h.in > 1);
+  const Index planes_at_once = copies ? 1 : RowDivision<Value>::most_rows;
   const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
-  const Index band = rows_of_band(p), bands = ceil_div(p.h.out, band), total = p.planes() * bands;
-  const Index task_bands = ceil_div(cells_of_task, cells_of_output_row(p) * band);
-  const Index rows_at_once = HorizontalPass<Rule>::rows_at_once(p);
-  const Index scratch_bytes = VerticalPass<T, Rule>::scratch_bytes(p) +
-                              HorizontalPass<Rule>::scratch_bytes(p) +
-                              Scratch::bytes<Value>(rows_at_once * p.w.out) +
-                              Scratch::bytes<Value>(p.w.out);
-  parallel_for(threads, ceil_div(total, task_bands), [&](Index task) {
-    Scratch scratch(scratch_bytes);
-    VerticalPass<T, Rule> vertical(p, rule, rows, scratch);
-    HorizontalPass<Rule> horizontal(p, rule, columns, scratch);
-    const bool copies = horizontal.copies();
-    Value* joined = scratch.take<Value>(rows_at_once * p.w.out);
-    Value* scales = scratch.take<Value>(p.w.out);
-    for (Index ow = 0; ow < p.w.out; ++ow) {
-      scales[ow] = rule.scale(columns[static_cast<std::size_t>(ow)]);
-    }
-    for (Index i = task * task_bands; i < std::min((task + 1) * task_bands, total); ++i) {
-      const Index plane = i / bands, first = i % bands * band;
-      const View<T> image = x.from(plane / p.channels, plane % p.channels);
-      vertical.start(image);
-      const Index last = std::min(first + band, p.h.out);
-      for (Index oh = first, count; oh < last; oh += count) {
-        count = std::min(rows_at_once, last - oh);
-        const Index offset = (plane * p.h.out + oh) * p.w.out;
-        Value* values = joined;
-        if constexpr (std::is_same_v<T, Value>) {
-          if (rule.in_place()) values = y + offset;
-        }
-        if (vertical.joins_pairs(oh, count)) {
-          vertical.join_pairs(oh, count, values);
-        } else if (copies) {
-          vertical.join(oh, count, values, p.w.out);
-        } else {
-          vertical.join(oh, count, horizontal.values(0), horizontal.line_size());
-          horizontal.join(count, values);
-        }
-        for (Index i = 0; i < count && rule.finishes(); ++i) {
-          const Index at = i * p.w.out;
-          rule.finish({image, rows[static_cast<std::size_t>(oh + i)], columns, offset + at}, values + at, scales, y + offset + at);
-        }
+  const Index cells = p.h.in * p.w.in, task_planes = ceil_div(cells_of_task, cells);
+  const auto join_runs = rule.join_runs();
+  parallel_for(threads, ceil_div(p.planes(), task_planes), [&](Index task) {
+    Scratch scratch(RowDivision<Value>::scratch_bytes(p, planes_at_once) +
+                    Scratch::bytes<Value>(planes_at_once) + Scratch::bytes<T>(copies ? cells : 0));
+    RowDivision<Value> division(rows, columns, planes_at_once, scratch);
+    Value* joined = scratch.take<Value>(planes_at_once);
+    T* copied = scratch.take<T>(copies ? cells : 0);
+    const Index end = std::min((task + 1) * task_planes, p.planes());
+    for (Index plane = task * task_planes, count; plane < end; plane += count) {
+      const Index image = plane / p.channels, channel = plane % p.channels;
+      count = std::min({end - plane, p.channels - channel, planes_at_once});
+      const T* from = x.at(image, channel);
+      for (Index ih = 0, to = 0; copies && ih < p.h.in; ++ih) {
+        for (Index iw = 0; iw < p.w.in; ++iw) copied[to++] = from[ih * x.h + iw * x.w];
       }
+      Value* values = place_of_values(rule, y + plane, joined);
+      join_runs(count, cells, copies ? copied : from, x.c, values);
+      if (!rule.finishes()) continue;
+      const auto row_at = [&](Index i) {
+        return OutputRow<T>{x.from(image, channel + i), rows[0], columns, plane + i};
+      };
+      rule.finish(count, row_at, division, values, y + plane);
     }
   });
 }
 
-// Whether floats may be summed as floats, first down and then along a window: the rounding error
-// grows with its height plus its width.
-bool narrow_sums(const Pool2d& p) {
-  constexpr Index most_cells = 256, most_divisor = 1 << 24;
-  const auto cells = [&](const Axis& axis) {
-    return p.adaptive ? ceil_div(axis.in, std::max<Index>(axis.out, 1)) + 1 : axis.kernel;
-  };
-  return cells(p.h) <= most_cells / cells(p.w) && p.divisor <= most_divisor;
+template <class T, class Rule>
+void reduce(const Pool2d& p, int threads, const View<T>& x, const Rule& rule, T* y) {
+  using Value = typename Rule::Value;
+  if (p.planes() == 0 || p.h.out == 0 || p.w.out == 0) return;
+  if constexpr (!Rule::changes_cells) {
+    if (are_planes(p)) return reduce_planes(p, threads, x, rule, y);
+  }
+  const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
+  const Index band = rows_of_band(p), bands = ceil_div(p.h.out, band), total = p.planes() * bands;
+  const Index task_bands = ceil_div(cells_of_task, cells_of_output_row(p) * band);
+  const Index rows_at_once = HorizontalPass<Rule>::rows_at_once(p);
+  const Index planes_at_once = bands == 1 ? std::max<Index>(1, rows_at_once / p.h.out) : 1;
+  const Index scratch_bytes = VerticalPass<T, Rule>::scratch_bytes(p) +
+                              HorizontalPass<Rule>::scratch_bytes(p) +
+                              RowDivision<Value>::scratch_bytes(p, rows_at_once) +
+                              Scratch::bytes<Value>(rows_at_once * p.w.out);
+  parallel_for(threads, ceil_div(total, task_bands), [&](Index task) {
+    Scratch scratch(scratch_bytes);
+    VerticalPass<T, Rule> vertical(p, rule, rows, scratch);
+    HorizontalPass<Rule> horizontal(p, rule, columns, scratch);
+    RowDivision<Value> division(rows, columns, rows_at_once, scratch);
+    const bool copies = horizontal.copies();
+    Value* joined = scratch.take<Value>(rows_at_once * p.w.out);
+    const Index end = std::min((task + 1) * task_bands, total);
+    for (Index i = task * task_bands, planes; i < end; i += planes) {
+      planes = std::min(planes_at_once, end - i);
+      const Index plane = i / bands, first = i % bands * band;
+      const auto image_at = [&](Index k) {
+        return x.from((plane + k) / p.channels, (plane + k) % p.channels);
+      };
+      const Index last = std::min(first + band, p.h.out);
+      for (Index oh = first, count; oh < last; oh += count) {
+        count = std::min(rows_at_once, last - oh);
+        const Index offset = (plane * p.h.out + oh) * p.w.out;
+        Value* values = place_of_values(rule, y + offset, joined);
+        bool finite = true, done = true;
+        for (Index k = 0; k < planes; ++k) {
+          if (oh == first) vertical.start(image_at(k));
+          finite &= vertical.choose_kernels(oh, count);
+          Value* rows_of_plane = values + k * count * p.w.out;
+          if (vertical.joins_pairs(oh, count)) {
+            vertical.join_pairs(oh, count, rows_of_plane);
+          } else if (copies) {
+            vertical.join(oh, count, rows_of_plane, p.w.out);
+          } else {
+            done = false;
+            vertical.join(oh, count, horizontal.values(k * count), horizontal.line_size());
+          }
+        }
+        if (!done) horizontal.join(rule.joining(finite), planes * count, values);
+        if (!rule.finishes()) continue;
+        const auto row_at = [&](Index i) {
+          return OutputRow<T>{image_at(i / count), rows[static_cast<std::size_t>(oh + i % count)],
+                              columns, offset + i * p.w.out};
+        };
+        rule.finish(planes * count, row_at, division, values, y + offset);
+      }
+    }
+  });
 }
 
 template <class T>

@@ -5,8 +5,6 @@
 
 namespace convpool {
 
-enum class Extremum { maximum, minimum };
-
 // x (N, C, H, W), y and indices (N, C, oh, ow); indices may be null.
 template <class T>
 void extremum_pool2d(const Pool2d& p, int threads, Extremum extremum, const View<T>& x, T* y,
@@ -25,12 +23,12 @@ template <class T>
 void lp_pool2d(const Pool2d& p, int threads, double power, const View<T>& x, T* y);
 
 // Into (planes, plane_size) cells: gradients of shared cells add up, unpooled values overwrite.
-// Throws std::out_of_range for an index outside -1 ... plane_size - 1.
+// Throws std::out_of_range for an index outside -1 ... plane_size - 1, with x as it was if keeps_x.
 template <class T>
 void max_pool2d_grad(Index planes, Index windows, Index plane_size, int threads, const T* dy,
-                     const Index* indices, T* dx);
+                     const Index* indices, T* dx, bool keeps_dx);
 template <class T>
 void max_unpool2d(Index planes, Index windows, Index plane_size, int threads, const T* y,
-                  const Index* indices, T* x);
+                  const Index* indices, T* x, bool keeps_x);
 
 }  // namespace convpool

@@ -1,66 +1,77 @@
+#include <algorithm>
+#include <stdexcept>
 #include <string>
 
+#include "dispatch.hpp"
 #include "numeric.hpp"
 #include "pool2d.hpp"
-#include "scratch.hpp"
 #include "threads.hpp"
-#include "windows.hpp"
 
 namespace convpool {
 namespace {
 
-// Calls join(ow, iw) for every column iw that the windows along a row show: tap by tap over all
-// windows, which runs along contiguous memory, or window by window where they are irregular. Each
-// window meets its columns in order.
-template <class Join>
-void for_each_column(const Pool2d& p, const std::vector<Window>& columns, Join join) {
-  for (Index ow = 0; p.adaptive && ow < p.w.out; ++ow) {
-    const Window& window = columns[static_cast<std::size_t>(ow)];
-    for (Index kw = window.taps.begin; kw < window.taps.end; ++kw) join(ow, window.cell(kw));
-  }
-  for (Index kw = 0; !p.adaptive && kw < p.w.kernel; ++kw) {
-    const Range inside = outputs_reading(p.w, kw, p.w.data());
-    const Range shown = outputs_reading(p.w, kw, shown_cells(p, p.w));
-    const Index first = p.w.cell(0, kw), stride = p.w.stride;
-    for (Index ow = shown.begin; ow < std::min(inside.begin, shown.end); ++ow) {
-      join(ow, shown_cell(p.w, first + ow * stride));
-    }
-    for (Index ow = inside.begin; ow < inside.end; ++ow) join(ow, first + ow * stride);
-    for (Index ow = std::max(inside.end, shown.begin); ow < shown.end; ++ow) {
-      join(ow, shown_cell(p.w, first + ow * stride));
-    }
-  }
+[[noreturn]] void refuse_indices(Index count, const Index* indices, Index plane_size) {
+  const Index* const bad = std::find_if(indices, indices + count, [&](Index index) {
+    return index < -1 || index >= plane_size;
+  });
+  throw std::out_of_range("indices must be between -1 and " + std::to_string(plane_size - 1) +
+                          ", got " + std::to_string(*bad));
 }
 
-// Calls put(value, cell) for every value of y (planes, windows) that has a place in x. All indices
-// are checked before anything is written: by the signs of their distances to the limits, all in
-// one word, which leaves a loop without branches.
+// Calls put(value, cell) for every value of y (planes, windows) that has a place in x. The indices
+// of some windows are checked while they are in the cache, and before anything is written if x is
+// worth keeping. Cells are cleared just ahead of the furthest index, as indices of pools mostly
+// ascend, so that cells are written while they are there too. Small planes go in pairs, which takes
+// a tenth less: neighbouring windows often share a cell, and the next sum waits for the one before.
 template <class T, class Put>
 void scatter(Index planes, Index windows, Index plane_size, int threads, const T* y,
-             const Index* indices, T* x, Put put) {
-  const Index count = planes * windows;
-  std::uint64_t distances = 0;
-  for (Index i = 0; i < count; ++i) {
-    const std::uint64_t index = static_cast<std::uint64_t>(indices[i]);
-    distances |= (index + 1) | (static_cast<std::uint64_t>(plane_size) - 1 - index);
-  }
-  for (Index i = 0; distances >> 63 && i < count; ++i) {
-    if (indices[i] < -1 || indices[i] >= plane_size) {
-      throw std::out_of_range("indices must be between -1 and " + std::to_string(plane_size - 1) +
-                              ", got " + std::to_string(indices[i]));
+             const Index* indices, T* x, bool keeps_x, Put put) {
+  constexpr Index windows_at_once = 512, most_cells_of_pair = 1 << 12;
+  const auto range_of = active_kernels().pool.range_of_indices;
+  const auto checked_range = [&](const Index* places, Index count) {
+    const IndexRange range = range_of(count, places);
+    if (range.least < -1 || range.greatest >= plane_size) {
+      refuse_indices(planes * windows, indices, plane_size);
     }
-  }
+    return range;
+  };
+  if (keeps_x && planes * windows > 0) checked_range(indices, planes * windows);
+
   const Index planes_of_task = ceil_div(1 << 14, std::max<Index>(1, windows + plane_size));
   parallel_for(threads, ceil_div(planes, planes_of_task), [&](Index task) {
     const Index end = std::min(planes, (task + 1) * planes_of_task);
-    for (Index plane = task * planes_of_task; plane < end; ++plane) {
-      const T* values = y + plane * windows;
-      const Index* places = indices + plane * windows;
+    for (Index plane = task * planes_of_task, pair; plane < end; plane += pair) {
+      pair = plane_size <= most_cells_of_pair ? std::min<Index>(2, end - plane) : 1;
       T* cells = x + plane * plane_size;
-      std::fill_n(cells, plane_size, T(0));
-      for (Index i = 0; i < windows; ++i) {
-        if (places[i] >= 0) put(values[i], cells[places[i]]);
+      Index cleared[] = {0, 0};
+      const auto clear_up_to = [&](Index k, Index cell) {
+        if (cell <= cleared[k]) return;
+        std::fill(cells + k * plane_size + cleared[k], cells + k * plane_size + cell, T(0));
+        cleared[k] = cell;
+      };
+      for (Index first = 0, count; first < windows; first += count) {
+        count = std::min(windows_at_once, windows - first);
+        const T* values = y + plane * windows + first;
+        const Index* places = indices + plane * windows + first;
+        bool all_placed = true;
+        for (Index k = 0; k < pair; ++k) {
+          const IndexRange range = checked_range(places + k * windows, count);
+          clear_up_to(k, range.greatest + 1);
+          all_placed &= range.least >= 0;
+        }
+        const auto put_window = [&](Index i, T* to) {
+          if (all_placed || places[i] >= 0) put(values[i], to[places[i]]);
+        };
+        if (pair == 2) {
+          for (Index i = 0; i < count; ++i) {
+            put_window(i, cells);
+            put_window(i + windows, cells + plane_size);
+          }
+        } else {
+          for (Index i = 0; i < count; ++i) put_window(i, cells);
+        }
       }
+      for (Index k = 0; k < pair; ++k) clear_up_to(k, plane_size);
     }
   });
 }
@@ -70,8 +81,8 @@ void scatter(Index planes, Index windows, Index plane_size, int threads, const T
 // dx (planes, plane_size): dx[indices[i]] += dy[i]
 template <class T>
 void max_pool2d_grad(Index planes, Index windows, Index plane_size, int threads, const T* dy,
-                     const Index* indices, T* dx) {
-  scatter(planes, windows, plane_size, threads, dy, indices, dx, [](T value, T& cell) {
+                     const Index* indices, T* dx, bool keeps_dx) {
+  scatter(planes, windows, plane_size, threads, dy, indices, dx, keeps_dx, [](T value, T& cell) {
     if constexpr (std::is_integral_v<T>) {
       cell = static_cast<T>(static_cast<std::uint64_t>(cell) + static_cast<std::uint64_t>(value));
     } else {
@@ -83,46 +94,15 @@ void max_pool2d_grad(Index planes, Index windows, Index plane_size, int threads,
 // x (planes, plane_size): x[indices[i]] = y[i]
 template <class T>
 void max_unpool2d(Index planes, Index windows, Index plane_size, int threads, const T* y,
-                  const Index* indices, T* x) {
-  scatter(planes, windows, plane_size, threads, y, indices, x, [](T value, T& cell) { cell = value; });
+                  const Index* indices, T* x, bool keeps_x) {
+  scatter(planes, windows, plane_size, threads, y, indices, x, keeps_x,
+          [](T value, T& cell) { cell = value; });
 }
 
-// dx[cell] = sum over the windows that show it of dy[window] / cells that count
-template <class T>
-void avg_pool2d_grad(const Pool2d& p, int threads, const T* dy, T* dx) {
-  if (p.planes() == 0) return;
-  const Index plane_size = p.h.in * p.w.in;
-  const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
-  parallel_for(threads, p.planes(), [&](Index plane) {
-    Scratch scratch(Scratch::bytes<double>(plane_size) + Scratch::bytes<double>(p.w.out) +
-                    Scratch::bytes<double>(p.w.in));
-    double* sums = scratch.take<double>(plane_size);
-    double* shares = scratch.take<double>(p.w.out);
-    double* spread = scratch.take<double>(p.w.in);
-    std::fill_n(sums, plane_size, 0.0);
-    const T* dy_row = dy + plane * p.h.out * p.w.out;
-    for (const Window& row : rows) {
-      for (Index ow = 0; ow < p.w.out; ++ow) {
-        shares[ow] = *dy_row++ / divisor_of(p, row, columns[static_cast<std::size_t>(ow)]);
-      }
-      std::fill_n(spread, p.w.in, 0.0);
-      for_each_column(p, columns, [&](Index ow, Index iw) { spread[iw] += shares[ow]; });
-      for (Index kh = row.taps.begin; kh < row.taps.end; ++kh) {
-        double* cells = sums + shown_cell(p.h, row.cell(kh)) * p.w.in;
-        for (Index iw = 0; iw < p.w.in; ++iw) cells[iw] += spread[iw];
-      }
-    }
-    std::copy_n(sums, plane_size, dx + plane * plane_size);
-  });
-}
-
-#define INSTANTIATE(T)                                                              \
-  template void max_pool2d_grad(Index, Index, Index, int, const T*, const Index*, T*);   \
-  template void max_unpool2d(Index, Index, Index, int, const T*, const Index*, T*);
+#define INSTANTIATE(T)                                                                       \
+  template void max_pool2d_grad(Index, Index, Index, int, const T*, const Index*, T*, bool); \
+  template void max_unpool2d(Index, Index, Index, int, const T*, const Index*, T*, bool);
 FOR_EACH_TYPE(INSTANTIATE)
 #undef INSTANTIATE
-
-template void avg_pool2d_grad(const Pool2d&, int, const float*, float*);
-template void avg_pool2d_grad(const Pool2d&, int, const double*, double*);
 
 }  // namespace convpool

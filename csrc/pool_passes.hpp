@@ -10,9 +10,11 @@
 //
 //   Value, identity            what is joined, and what changes nothing
 //   overlaps                   whether a cell may be joined twice
-//   joining                    kernels for rows of values
-//   join_cells                 kernel for rows of the image, or null if value() changes the cells
+//   changes_cells              whether value() does
 //   value(cell), join(a, b)    one cell
+//   joining(finite)            kernels for rows of values, finite ones only or any
+//   join_cells(finite)         kernel for rows of the image
+//   gains_by_finite_cells()    whether kernels for finite values are faster
 #pragma once
 
 #include <type_traits>
@@ -49,7 +51,7 @@ class VerticalPass {
 
   VerticalPass(const Pool2d& p, const Rule& rule, const std::vector<Window>& windows,
                Scratch& scratch)
-      : p_(p), rule_(rule), windows_(windows), slides_(slides(p)) {
+      : p_(p), rule_(rule), windows_(windows), slides_(slides(p)), overlap_(overlap(p)) {
     spare_ = scratch.take<Value>(p.w.in);
     for (Value*& prefix : prefixes_) prefix = scratch.take<Value>(p.w.in);
     suffixes_ = scratch.take<Value>(suffix_cells(p));
@@ -59,8 +61,23 @@ class VerticalPass {
   void start(const View<T>& image) {
     image_ = image;
     split_ = end_ = shown_cells(p_, p_.h).begin;
-    rows_are_cells_ = rule_.join_cells && image.w == 1;
-    whole_ = whole_windows();
+    rows_are_cells_ = !Rule::changes_cells && image.w == 1;
+    whole_ = rows_are_cells_ ? whole_windows_ : Range{0, 0};
+    finite_ = rows_are_cells_ && overlap_ && rule_.gains_by_finite_cells();
+    checked_ = p_.h.data().begin;
+  }
+
+  // For the next output rows, oh, oh + 1, ... Returns whether their cells are known to be finite.
+  bool choose_kernels(Index oh, Index count) {
+    const Range cells = p_.h.data();
+    const Index begin = std::max(checked_, p_.h.cell(oh, 0));
+    const Index end = std::min(cells.end, p_.h.cell(oh + count - 1, p_.h.kernel - 1) + 1);
+    if (finite_ && begin < end) {
+      finite_ = are_finite(begin, end);
+      checked_ = end;
+    }
+    joining_ = &rule_.joining(finite_);
+    return finite_;
   }
 
   // values (w.in), `step` after each other, of output rows oh, oh + 1, ...
@@ -71,7 +88,7 @@ class VerticalPass {
       if (whole_.begin <= oh && oh < whole_.end) {
         joined = std::min(end, whole_.end) - oh;
         join_whole(oh, {joined, p_.w.in, p_.h.kernel, p_.h.stride * image_.h, step},
-                   rule_.join_cells, values);
+                   rule_.join_cells(finite_), values);
       } else if (window.taps.size() == 0) {
         std::fill_n(values, p_.w.in, Rule::identity);
       } else if (slides_) {
@@ -96,7 +113,7 @@ class VerticalPass {
   void join_pairs(Index oh, Index count, Value* out) {
     if constexpr (std::is_same_v<T, Value>) {
       join_whole(oh, {count, p_.w.out, p_.h.kernel, p_.h.stride * image_.h, p_.w.out},
-                 rule_.joining.pairs, out);
+                 joining_->pairs, out);
     }
   }
 
@@ -105,10 +122,10 @@ class VerticalPass {
   static constexpr Index most_suffix_bytes = 8 << 20;
 
   // Output rows whose windows lie inside the image, so that one call of a kernel joins several.
-  Range whole_windows() const {
-    if (slides_ || !rows_are_cells_ || p_.adaptive || p_.h.kernel > most_rows) return {0, 0};
-    const Range cells = p_.h.data();
-    return {outputs_reading(p_.h, 0, cells).begin, outputs_reading(p_.h, p_.h.kernel - 1, cells).end};
+  static Range whole_windows(const Pool2d& p) {
+    if (slides(p) || p.adaptive || p.h.kernel > most_rows) return {0, 0};
+    const Range cells = p.h.data();
+    return {outputs_reading(p.h, 0, cells).begin, outputs_reading(p.h, p.h.kernel - 1, cells).end};
   }
 
   static Index tallest(const Pool2d& p) {
@@ -120,6 +137,23 @@ class VerticalPass {
            tallest(p) <= most_suffix_bytes / Index{sizeof(Value)} / std::max<Index>(p.w.in, 1);
   }
   static Index suffix_cells(const Pool2d& p) { return slides(p) ? tallest(p) * p.w.in : 0; }
+
+  // Whether windows share cells, and show none but the data. Then looking for NaN beforehand pays:
+  // a cell is looked at once, but joined several times, in one instruction instead of three.
+  static bool overlap(const Pool2d& p) {
+    return !p.adaptive && (p.h.kernel > p.h.stride || p.w.kernel > p.w.stride) &&
+           shown_cells(p, p.h).size() == p.h.data().size();
+  }
+
+  bool are_finite(Index begin, Index end) const {
+    const Index rows = end - begin;
+    if (image_.h == p_.w.in) return rule_.all_finite(rows * p_.w.in, image_.at(0, 0, begin));
+    bool finite = true;
+    for (Index row = begin; row < end; ++row) {
+      finite = finite && rule_.all_finite(p_.w.in, image_.at(0, 0, row));
+    }
+    return finite;
+  }
 
   const T* cells(Index row) const { return image_.at(0, 0, shown_cell(p_.h, row)); }
 
@@ -141,7 +175,7 @@ class VerticalPass {
       if (rows_are_cells_) {
         const T* pointers[most_rows];
         for (Index i = 0; i < count; ++i) pointers[i] = cells(rows.cell(tap + i));
-        rule_.join_cells({1, p_.w.in, count, 0, 0}, pointers, part);
+        rule_.join_cells(finite_)({1, p_.w.in, count, 0, 0}, pointers, part);
       } else {
         read(rows.cell(tap), part);
       }
@@ -192,7 +226,7 @@ class VerticalPass {
 
   void join_pair(const Value* a, const Value* b, Value* values) {
     const Value* const pair[] = {a, b};
-    rule_.joining.every({1, p_.w.in, 2, 0, 0}, pair, values);
+    joining_->every({1, p_.w.in, 2, 0, 0}, pair, values);
   }
 
   // One row as values: the image's own, or written to `values`.
@@ -205,7 +239,7 @@ class VerticalPass {
     if constexpr (std::is_same_v<T, Value>) {
       return from;
     } else {
-      rule_.join_cells({1, p_.w.in, 1, 0, 0}, &from, values);
+      rule_.join_cells(finite_)({1, p_.w.in, 1, 0, 0}, &from, values);
       return values;
     }
   }
@@ -213,8 +247,12 @@ class VerticalPass {
   const Pool2d& p_;
   const Rule& rule_;
   const std::vector<Window>& windows_;
-  const bool slides_;
+  const bool slides_, overlap_;
+  const Range whole_windows_ = whole_windows(p_);
   bool rows_are_cells_ = false;
+  bool finite_ = false;  // all rows looked at in this image
+  Index checked_ = 0;    // the first row that was not
+  const Joining<Value>* joining_ = nullptr;
   View<T> image_{};
   Range whole_{0, 0};
   Index begin_ = 0, split_ = 0, end_ = 0;
@@ -238,7 +276,7 @@ class HorizontalPass {
   // How many rows to join at a time: with eight rows of 112 cells a pool takes two thirds of the
   // time that it takes row by row, by calls that are saved.
   static Index rows_at_once(const Pool2d& p) {
-    constexpr Index most_rows = 8, most_bytes = 16 << 10;
+    constexpr Index most_rows = 64, most_bytes = 8 << 10;
     return std::clamp<Index>(most_bytes / (line_size(p) * Index{sizeof(Value)} + 1), 1, most_rows);
   }
 
@@ -271,25 +309,25 @@ class HorizontalPass {
   }
 
   // out (rows, w.out)
-  void join(Index rows, Value* out) {
+  void join(const Joining<Value>& joining, Index rows, Value* out) {
     if (!regular_) {
       for (Index row = 0; row < rows; ++row) join_each(values(row), out + row * p_.w.out);
       return;
     }
     const Axis& axis = p_.w;
-    for (Index row = 0; row < rows; ++row) show_padding(values(row));
+    for (Index row = 0; !shows_data_ && row < rows; ++row) show_padding(values(row));
     for (Index i = 1, width = 1; i <= top_; ++i, width *= 2) {
       const Index cells = at_.span - (2 * width - 1) * axis.dilation;
       const Value* const pair[] = {level_[i - 1], level_[i - 1] + width * axis.dilation};
-      rule_.joining.every({rows, cells, 2, line_size_, line_size_}, pair, level_[i]);
+      joining.every({rows, cells, 2, line_size_, line_size_}, pair, level_[i]);
     }
     if (axis.stride <= 2) {
-      const auto join = axis.stride == 1 ? rule_.joining.every : rule_.joining.every_second;
+      const auto join = axis.stride == 1 ? joining.every : joining.every_second;
       join({rows, axis.out, piece_count_, line_size_, axis.out}, pieces_, out);
       return;
     }
     const Index cells = (axis.out - 1) * axis.stride + 1;
-    rule_.joining.every({rows, cells, piece_count_, line_size_, line_size_}, pieces_, spare_);
+    joining.every({rows, cells, piece_count_, line_size_, line_size_}, pieces_, spare_);
     for (Index row = 0; row < rows; ++row, out += axis.out) {
       const Value* from = spare_ + row * line_size_;
       for (Index ow = 0; ow < axis.out; ++ow) out[ow] = from[ow * axis.stride];
@@ -376,6 +414,7 @@ class HorizontalPass {
   const Layout at_;
   const Index line_size_, top_;
   const Range shown_ = shown_cells(p_, p_.w);
+  const bool shows_data_ = shown_.begin == 0 && shown_.end == p_.w.in;  // as it stands
   Value* values_;
   Value* spare_;
   Value* level_[most_levels];

@@ -139,6 +139,8 @@ struct PoolOptions {
   double pad_value = 0;
 };
 
+enum class Extremum { maximum, minimum };
+
 struct Pool2d {
   Index batch = 0, channels = 0;
   Axis h, w;

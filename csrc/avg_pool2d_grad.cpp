@@ -1,0 +1,253 @@
+#include "pool2d.hpp"
+#include "pool_passes.hpp"
+#include "pool_rules.hpp"
+#include "threads.hpp"
+
+namespace convpool {
+namespace {
+
+// Calls join(ow, iw) for every column iw that the windows along a row show: tap by tap over all
+// windows, which runs along contiguous memory, or window by window where they are irregular. Each
+// window meets its columns in order.
+template <class Join>
+void for_each_column(const Pool2d& p, const std::vector<Window>& columns, Join join) {
+  for (Index ow = 0; p.adaptive && ow < p.w.out; ++ow) {
+    const Window& window = columns[static_cast<std::size_t>(ow)];
+    for (Index kw = window.taps.begin; kw < window.taps.end; ++kw) join(ow, window.cell(kw));
+  }
+  for (Index kw = 0; !p.adaptive && kw < p.w.kernel; ++kw) {
+    const Range inside = outputs_reading(p.w, kw, p.w.data());
+    const Range shown = outputs_reading(p.w, kw, shown_cells(p, p.w));
+    const Index first = p.w.cell(0, kw), stride = p.w.stride;
+    for (Index ow = shown.begin; ow < std::min(inside.begin, shown.end); ++ow) {
+      join(ow, shown_cell(p.w, first + ow * stride));
+    }
+    for (Index ow = inside.begin; ow < inside.end; ++ow) join(ow, first + ow * stride);
+    for (Index ow = std::max(inside.end, shown.begin); ow < shown.end; ++ow) {
+      join(ow, shown_cell(p.w, first + ow * stride));
+    }
+  }
+}
+
+// Rows of cells that follow each other, as do the windows that show them: row first + i is shown by
+// the rows windows[0] + step * i, windows[1] + step * i, ...
+struct RowGroup {
+  Index first, count, step;
+  std::vector<Index> windows;
+};
+
+// What shows a row of cells twice, as mirrored padding may, is there twice.
+std::vector<RowGroup> rows_that_show(const Pool2d& p, const std::vector<Window>& rows) {
+  std::vector<std::vector<Index>> windows(static_cast<std::size_t>(p.h.in));
+  for (std::size_t oh = 0; oh < rows.size(); ++oh) {
+    for (Index tap = rows[oh].taps.begin; tap < rows[oh].taps.end; ++tap) {
+      const Index ih = shown_cell(p.h, rows[oh].cell(tap));
+      windows[static_cast<std::size_t>(ih)].push_back(static_cast<Index>(oh));
+    }
+  }
+  std::vector<RowGroup> groups;
+  const auto extends_last = [&](const std::vector<Index>& next) {
+    if (groups.empty() || next.empty() || groups.back().windows.size() != next.size()) return false;
+    RowGroup& group = groups.back();
+    const Index distance = next[0] - group.windows[0];
+    if (group.count == 1 && (distance == 0 || distance == 1)) group.step = distance;
+    if (distance != group.step * group.count) return false;
+    for (std::size_t i = 0; i < next.size(); ++i) {
+      if (next[i] - group.windows[i] != distance) return false;
+    }
+    return true;
+  };
+  for (Index ih = 0; ih < p.h.in; ++ih) {
+    std::vector<Index>& next = windows[static_cast<std::size_t>(ih)];
+    if (extends_last(next)) {
+      ++groups.back().count;
+    } else {
+      groups.push_back({ih, 1, 0, std::move(next)});
+    }
+  }
+  return groups;
+}
+
+// dx[cell] = sum over the windows that show it of their shares, dy[window] / cells that count.
+// First along the rows, then down the columns:
+//
+//        dy               shares of each column              dx
+//      |====|                                           |==========|
+//      |====|   spread      |==========|      join      |==========|
+//               -------->   |==========|     ------->   |==========|
+//
+// Sums are in V, and in double where those are not finite.
+template <class T, class V>
+class AverageGradient {
+ public:
+  explicit AverageGradient(const Pool2d& p)
+      : p_(p), rows_(windows_of(p, p.h)), columns_(windows_of(p, p.w)),
+        groups_(rows_that_show(p, rows_)), reversed_(reversed(p)),
+        reversed_columns_(windows_of(reversed_, reversed_.w)),
+        rows_at_once_(Horizontal::rows_at_once(reversed_)), is_regular_(is_regular(p)) {}
+
+  // Planes begin ... end - 1.
+  void run(Index begin, Index end, const T* dy, T* dx) const {
+    Scratch scratch(scratch_bytes());
+    const SumRule<V, V> rule(reversed_, false);
+    Horizontal horizontal(reversed_, rule, reversed_columns_, scratch);
+    RowDivision<V> division(rows_, columns_, rows_at_once_, scratch);
+    V* shares = scratch.take<V>(rows_at_once_ * p_.w.out);
+    V* spread = scratch.take<V>(p_.h.out * p_.w.in);
+    V* row = scratch.take<V>(p_.w.in);
+    const V** sources = scratch.take<const V*>(most_windows());
+    const Index windows = p_.h.out * p_.w.out, cells = p_.h.in * p_.w.in;
+    for (Index plane = begin; plane < end; ++plane) {
+      for (Index oh = 0, count; oh < p_.h.out; oh += count) {
+        count = std::min(rows_at_once_, p_.h.out - oh);
+        share(oh, count, dy + plane * windows, division, shares);
+        spread_rows(count, shares, horizontal, rule, spread + oh * p_.w.in);
+      }
+      join_rows(spread, row, sources, dx + plane * cells);
+      if constexpr (std::is_same_v<V, float>) {
+        const ExtremumKernels<T>& kernels = active_kernels().pool;
+        if (!kernels.all_finite(cells, dx + plane * cells)) {
+          AverageGradient<T, double>(p_).run(plane, plane + 1, dy, dx);
+        }
+      }
+    }
+  }
+
+ private:
+  using Horizontal = HorizontalPass<SumRule<V, V>>;
+
+  // Windows over a row of shares, `stride` apart, that join for each cell what it is shown by:
+  //
+  //   share[0]   0   share[1]   0   share[2]      stride 2
+  //        |------------|                         kernel 3
+  static Pool2d reversed(const Pool2d& p) {
+    Pool2d reversed;
+    reversed.w.in = p.w.out > 0 ? (p.w.out - 1) * p.w.stride + 1 : 0;
+    reversed.w.kernel = p.w.kernel;
+    reversed.w.dilation = p.w.dilation;
+    reversed.w.pad_before = (p.w.kernel - 1) * p.w.dilation - p.w.pad_before;
+    reversed.w.out = p.w.in;
+    return reversed;
+  }
+
+  // Not where windows differ, are cut off inside the image, or see cells several times.
+  static bool is_regular(const Pool2d& p) {
+    const Range shown = shown_cells(p, p.w), data = p.w.data();
+    return !p.adaptive && data.end == p.w.in && shown.begin == data.begin && shown.end == data.end;
+  }
+
+  Index most_windows() const {
+    std::size_t most = 0;
+    for (const RowGroup& group : groups_) most = std::max(most, group.windows.size());
+    return static_cast<Index>(most);
+  }
+
+  Index scratch_bytes() const {
+    return Horizontal::scratch_bytes(reversed_) + RowDivision<V>::scratch_bytes(p_, rows_at_once_) +
+           Scratch::bytes<V>(rows_at_once_ * p_.w.out) + Scratch::bytes<V>(p_.h.out * p_.w.in) +
+           Scratch::bytes<V>(p_.w.in) + Scratch::bytes<const V*>(most_windows());
+  }
+
+  void share(Index oh, Index count, const T* dy, RowDivision<V>& division, V* shares) const {
+    const auto row_at = [&](Index i) -> const Window& {
+      return rows_[static_cast<std::size_t>(oh + i)];
+    };
+    const auto divisor = [&](const Window& row, const Window& column) {
+      return divisor_of(p_, row, column);
+    };
+    const Index n = count * p_.w.out;
+    const T* values = dy + oh * p_.w.out;
+    const V* dividends = shares;
+    if constexpr (std::is_same_v<T, V>) {
+      dividends = values;
+    } else {
+      std::copy_n(values, n, shares);
+    }
+    if (division.divide(count, row_at, divisor, dividends, shares)) return;
+    for (Index i = 0; i < n; ++i) {  // the kernel has NaN for infinity
+      const Window& column = columns_[static_cast<std::size_t>(i % p_.w.out)];
+      shares[i] = static_cast<V>(values[i] / divisor(row_at(i / p_.w.out), column));
+    }
+  }
+
+  void spread_rows(Index count, const V* shares, Horizontal& horizontal, const SumRule<V, V>& rule,
+                   V* spread) const {
+    if (!is_regular_) {
+      std::fill_n(spread, count * p_.w.in, V(0));
+      for (Index i = 0; i < count; ++i, shares += p_.w.out, spread += p_.w.in) {
+        for_each_column(p_, columns_, [&](Index ow, Index iw) { spread[iw] += shares[ow]; });
+      }
+      return;
+    }
+    for (Index i = 0; i < count; ++i, shares += p_.w.out) {
+      V* line = horizontal.values(i);
+      Index ow = 0;
+      for (; p_.w.stride == 2 && ow < p_.w.out - 1; ++ow) {
+        // With the zero that stands there anyway these are vectors: a fifth of the whole time.
+        line[2 * ow] = shares[ow];
+        line[2 * ow + 1] = 0;
+      }
+      for (; ow < p_.w.out; ++ow) line[ow * p_.w.stride] = shares[ow];
+    }
+    horizontal.join(rule.joining(false), count, spread);
+  }
+
+  void join_rows(const V* spread, V* row, const V** sources, T* dx) const {
+    const auto join = static_cast<const SumKernels<V>&>(active_kernels().pool).sum.every;
+    const Index width = p_.w.in;
+    for (const RowGroup& group : groups_) {
+      const Index size = static_cast<Index>(group.windows.size());
+      T* cells = dx + group.first * width;
+      for (Index i = 0; i < size; ++i) {
+        sources[i] = spread + group.windows[static_cast<std::size_t>(i)] * width;
+      }
+      if (size == 0) {
+        std::fill_n(cells, group.count * width, T(0));
+      } else if constexpr (std::is_same_v<T, V>) {
+        join({group.count, width, size, group.step * width, width}, sources, cells);
+      } else {
+        for (Index i = 0; i < group.count; ++i, cells += width) {
+          join({1, width, size, 0, 0}, sources, row);
+          std::copy_n(row, width, cells);
+          for (Index k = 0; k < size; ++k) sources[k] += group.step * width;
+        }
+      }
+    }
+  }
+
+  const Pool2d& p_;
+  const std::vector<Window> rows_, columns_;
+  const std::vector<RowGroup> groups_;
+  const Pool2d reversed_;
+  const std::vector<Window> reversed_columns_;
+  const Index rows_at_once_;
+  const bool is_regular_;
+};
+
+template <class V, class T>
+void run_planes(const Pool2d& p, int threads, const T* dy, T* dx) {
+  constexpr Index cells_of_task = 1 << 14;
+  const AverageGradient<T, V> gradient(p);
+  const Index task_planes = ceil_div(cells_of_task, p.h.in * p.w.in + p.h.out * p.w.out);
+  parallel_for(threads, ceil_div(p.planes(), task_planes), [&](Index task) {
+    gradient.run(task * task_planes, std::min((task + 1) * task_planes, p.planes()), dy, dx);
+  });
+}
+
+}  // namespace
+
+// dy (N, C, oh, ow), dx (N, C, H, W)
+template <class T>
+void avg_pool2d_grad(const Pool2d& p, int threads, const T* dy, T* dx) {
+  if (p.planes() == 0 || p.h.in == 0 || p.w.in == 0) return;
+  if (narrow_sums(p)) {
+    run_planes<T>(p, threads, dy, dx);
+  } else {
+    run_planes<double>(p, threads, dy, dx);
+  }
+}
+
+template void avg_pool2d_grad(const Pool2d&, int, const float*, float*);
+template void avg_pool2d_grad(const Pool2d&, int, const double*, double*);
+
+}  // namespace convpool

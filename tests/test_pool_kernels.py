@@ -1,0 +1,158 @@
+"""Pools in vectors: every width, whole planes, rounding of averages, NaN among small images."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import convpool
+from cases import integers, normal
+from convpool import reference
+
+POOLS = ("max_pool2d", "min_pool2d", "sum_pool2d", "avg_pool2d")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.uint16, np.int64])
+@pytest.mark.parametrize("kernel", [(2, 1), (3, 3), (5, 2), (4, 5)])
+def test_rows_of_every_width(kernel: tuple[int, int], dtype: Any) -> None:
+    for width in range(kernel[1], 75):
+        x = integers((1, 3, 7, width), dtype, seed=width)
+        for pool in POOLS:
+            for stride in ((1, 1), (2, 3)):
+                y = getattr(convpool, pool)(x, kernel, stride)
+                expected = getattr(reference, pool)(x, kernel, stride)
+                assert_array_equal(y, expected.astype(y.dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.uint16, np.int64])
+def test_whole_planes_of_every_size(dtype: Any) -> None:
+    for size in [*range(1, 68), 127, 256, 257, 300]:
+        x = integers((2, 67, 1, size), dtype, seed=size)
+        for pool in POOLS:
+            y = getattr(convpool, pool)(x, (1, size))
+            assert_array_equal(y, getattr(reference, pool)(x, (1, size)).astype(y.dtype))
+
+
+def test_whole_planes_of_every_layout() -> None:
+    x = normal((3, 5, 7, 9), np.float32)
+    for pool in POOLS:
+        y = getattr(convpool, pool)(x, (7, 9))
+        turned = np.ascontiguousarray(x.T).T
+        assert_array_equal(getattr(convpool, pool)(turned, (7, 9)), y)
+        last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+        y_last = getattr(convpool, pool)(last, (7, 9), layout="NHWC")
+        assert_array_equal(y_last.transpose(0, 3, 1, 2), y)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_and_inf_in_whole_planes(dtype: Any) -> None:
+    clean = normal((1, 70, 3, 7), dtype)
+    for value in (np.nan, np.inf, -np.inf):
+        for position in range(21):
+            x = clean.copy()
+            x[0, position].ravel()[position] = value
+            for pool in (*POOLS, "global_max_pool2d", "global_avg_pool2d"):
+                arguments = () if pool.startswith("global") else ((3, 7),)
+                function = getattr(convpool, pool)
+                y, expected = function(x, *arguments), function(clean, *arguments)
+                others = np.arange(70) != position
+                assert_array_equal(y[0, others], expected[0, others])
+                plane = x[0, position]
+                if "max" in pool or "min" in pool:
+                    assert_array_equal(y[0, position, 0, 0], getattr(plane, pool.split("_")[-2])())
+                else:
+                    assert_array_equal(y[0, position, 0, 0], plane.mean())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("count_include_pad", [True, False])
+@pytest.mark.parametrize("kernel", [2, 3, 5, 6, 7, 11, 13])
+def test_averages_are_rounded_once(kernel: int, count_include_pad: bool, dtype: Any) -> None:
+    # The sums are whole, so the only rounding is the division's.
+    x = np.random.default_rng(kernel).integers(-(2**15), 2**15, (2, 5, 23, 29)).astype(dtype)
+    geometry: dict[str, Any] = {"stride": 1, "padding": kernel // 2}
+    sums = convpool.sum_pool2d(x, kernel, **geometry)
+    cells = convpool.sum_pool2d(np.ones_like(x), kernel, **geometry)
+    divisor = dtype(kernel**2) if count_include_pad else cells
+    y = convpool.avg_pool2d(x, kernel, **geometry, count_include_pad=count_include_pad)
+    assert_array_equal(y, sums / divisor)
+    sevenths = convpool.avg_pool2d(x, kernel, **geometry, divisor_override=7)
+    assert_array_equal(sevenths, sums / dtype(7))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_averages_of_infinite_cells(value: float) -> None:
+    for dtype in (np.float32, np.float64):
+        x = normal((1, 2, 12, 12), dtype)
+        x[0, 1, 6, 6] = value
+        y = convpool.avg_pool2d(x, 3, 1)
+        assert_array_equal(y[0, 1, 4:7, 4:7], np.full((3, 3), value))
+        assert np.isfinite(y).sum() == y.size - 9
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 9, 20])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_infinite_and_missing_cells_among_small_images(value: float, size: int) -> None:
+    clean = normal((2, 50, size, size), np.float32)
+    geometry: dict[str, Any] = {"kernel_size": 3, "stride": 1, "padding": 1}
+    expected = {pool: getattr(convpool, pool)(clean, **geometry) for pool in POOLS}
+    for image, channel in ((0, 0), (0, 37), (1, 49)):
+        x = clean.copy()
+        x[image, channel, size // 2, size - 1] = value
+        for pool in POOLS:
+            y = getattr(convpool, pool)(x, **geometry)
+            assert_array_equal(y, getattr(convpool, pool)(x[:, :, ::-1][:, :, ::-1], **geometry))
+            others = np.full((2, 50), True)
+            others[image, channel] = False
+            assert_array_equal(y[others], expected[pool][others])
+            if pool in ("max_pool2d", "min_pool2d"):
+                assert_array_equal(y, getattr(reference, pool)(x, **geometry).astype(np.float32))
+
+
+SPREADS: list[dict[str, Any]] = [
+    {"kernel_size": 3, "stride": 1},
+    {"kernel_size": (5, 2), "stride": (1, 2), "padding": (2, 1)},
+    {"kernel_size": (2, 9), "stride": (2, 4), "padding": (0, 3), "ceil_mode": True},
+    {"kernel_size": (3, 3), "stride": (4, 5), "dilation": (2, 1), "padding": 1},
+    {"kernel_size": 4, "stride": 4},
+    {"kernel_size": (3, 2), "stride": 2, "padding": ((-1, 2), (-2, -1)), "ceil_mode": True},
+    {"kernel_size": 3, "stride": 2, "padding": 2, "pad_mode": "reflect"},
+    {"kernel_size": 3, "stride": 1, "padding": ((0, 1), (2, 0)), "pad_mode": "wrap"},
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("geometry", SPREADS, ids=str)
+def test_average_gradients_of_every_width(geometry: dict[str, Any], dtype: Any) -> None:
+    for width in [*range(10, 45), 70]:
+        shape = (2, 3, 11, width)
+        windows = convpool.avg_pool2d(np.zeros(shape), **geometry).shape
+        dy = integers(windows, dtype, seed=width)
+        # Whole numbers as long as nothing is divided, hence exact.
+        dx = convpool.avg_pool2d_grad(dy, shape, **geometry, divisor_override=1)
+        expected = reference.avg_pool2d_grad(dy, shape, **geometry, divisor_override=1)
+        assert_array_equal(dx, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_average_gradients_keep_nan_and_inf_local(value: float, dtype: Any) -> None:
+    dy = normal((2, 3, 8, 10), dtype)
+    shape, geometry = (2, 3, 10, 12), {"kernel_size": 3, "stride": 1}
+    clean = convpool.avg_pool2d_grad(dy, shape, **geometry)
+    dy[1, 1, 4, 5] = value
+    dx = convpool.avg_pool2d_grad(dy, shape, **geometry)
+    reached = np.zeros(shape, bool)
+    reached[1, 1, 4:7, 5:8] = True
+    assert_array_equal(dx[reached], np.full(9, value))
+    # The rest of that plane is summed in float64.
+    np.testing.assert_allclose(dx[~reached], clean[~reached], rtol=1e-5, atol=1e-6)
+    assert_array_equal(dx[0], clean[0])
+
+
+def test_average_gradients_that_overflow_float32_are_summed_in_float64() -> None:
+    dy = np.array([3e38, 3e38, -3e38, 1], np.float32).reshape(1, 1, 4)
+    dx = convpool.avg_pool2d_grad(dy, (1, 1, 6), (1, 3), 1, divisor_override=1)
+    expected = np.array([3e38, np.inf, 3e38, 1, -3e38, 1], np.float32)
+    assert_array_equal(dx[0, 0], expected)
