@@ -34,9 +34,8 @@ PlaneLayout layout_of(const Conv2d& p, const Plan& plan, Index band) {
 
 // A dilation may spread a few taps over more cells than any memory has.
 void check_planes(const Conv2d& p, Index lanes) {
-  const PlaneLayout whole = plane_layout(p, std::max<Index>(p.h.out, 1), lanes);
-  const double cells = static_cast<double>(whole.rows) * static_cast<double>(whole.row);
-  if (cells * static_cast<double>(std::max<Index>(p.group_in(), 1)) > 1e15) throw std::bad_alloc();
+  const double channels = static_cast<double>(std::max<Index>(p.group_in(), 1));
+  if (padded_cells(p, lanes) * channels > 1e15) throw std::bad_alloc();
 }
 
 }  // namespace
@@ -131,9 +130,7 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
 
 bool few_cells(const Conv2d& p) {
   if (p.pixels() == 0 || p.taps() == 0) return false;
-  const PlaneLayout layout = plane_layout(p, p.h.out, 0);
-  const double planes = static_cast<double>(layout.rows) * static_cast<double>(layout.row);
-  return planes <= static_cast<double>(p.window()) * p.pixels();
+  return padded_cells(p, 0) <= static_cast<double>(p.window()) * p.pixels();
 }
 
 bool has_phases(const Conv2d& p) {

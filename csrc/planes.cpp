@@ -6,17 +6,31 @@
 
 namespace convpool {
 
+namespace {
+
+// Cells of the padded axis that so many outputs in a row read.
+Index extent(const Axis& axis, Index outputs) {
+  return (outputs - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1;
+}
+
+}  // namespace
+
+double padded_cells(const Conv2d& p, Index slack) {
+  const Index rows = extent(p.h, std::max<Index>(p.h.out, 1));
+  const Index row = extent(p.w, std::max<Index>(p.w.out, 1));
+  const double behind = static_cast<double>(slack) * static_cast<double>(p.w.stride);
+  return static_cast<double>(rows) * (static_cast<double>(row) + behind);
+}
+
 PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack) {
-  const Index height = (band - 1) * p.h.stride + (p.h.kernel - 1) * p.h.dilation + 1;
-  const Index width = (p.w.out - 1) * p.w.stride + (p.w.kernel - 1) * p.w.dilation + 1;
-  const Index phase = ceil_div(width, p.w.stride) + slack, row = phase * p.w.stride;
-  return {height, p.w.stride, phase, row, height * row};
+  const Index rows = extent(p.h, band), phase = ceil_div(extent(p.w, p.w.out), p.w.stride) + slack;
+  const Index row = phase * p.w.stride;
+  return {rows, p.w.stride, phase, row, rows * row};
 }
 
 PlaneLayout gather_layout(const Conv2d& p, Index band, Index line) {
-  const Index height = (band - 1) * p.h.stride + (p.h.kernel - 1) * p.h.dilation + 1;
-  const Index row = (p.w.out - 1) * p.w.stride + (p.w.kernel - 1) * p.w.dilation + 1;
-  return {height, 1, row, row, (ceil_div(height * row, line) | 1) * line};
+  const Index rows = extent(p.h, band), row = extent(p.w, p.w.out);
+  return {rows, 1, row, row, (ceil_div(rows * row, line) | 1) * line};
 }
 
 template <class T>
@@ -36,7 +50,7 @@ template <class T>
 void PlaneWriter<T>::operator()(const View<T>& x, Range channels, Range rows,
                                 bool padding_is_there, T* planes) const {
   const Index first_row = p_.h.cell(rows.begin, 0);
-  const Index used = (rows.size() - 1) * p_.h.stride + (p_.h.kernel - 1) * p_.h.dilation + 1;
+  const Index used = extent(p_.h, rows.size());
   const Range copied = intersection({-first_row, p_.h.in - first_row}, {0, used});
   const Index cells = layout_.phases * x.w;  // from one element to the next
   // Both phases at once, twice as fast; what one has more than the other is copied by itself.

@@ -26,6 +26,10 @@ struct PlaneLayout {
   }
 };
 
+// The cells of one channel, with padding and slack: a wide dilation may make them more than an Index
+// counts.
+double padded_cells(const Conv2d& p, Index slack);
+
 // The layout for a band of output rows; vectors of `slack` elements may be read behind each row.
 PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack);
 
