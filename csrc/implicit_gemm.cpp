@@ -59,15 +59,7 @@ class PixelProducts {
                 const std::vector<std::ptrdiff_t>& taps)
       : p_(p), plan_(plan), taps_(taps) {
     if (!plan.gathers) return;
-    const Index image = p.group_in() * layout.plane;
-    pixels_.reserve(static_cast<std::size_t>(plan.images_at_once * plan.band * p.w.out));
-    for (Index n = 0; n < plan.images_at_once; ++n) {
-      for (Index oh = 0; oh < plan.band; ++oh) {
-        for (Index ow = 0; ow < p.w.out; ++ow) {
-          pixels_.push_back(n * image + layout.pixel_offset(p, oh, ow));
-        }
-      }
-    }
+    pixels_ = pixel_offsets(p, layout, plan.images_at_once, p.group_in() * layout.plane, plan.band);
   }
 
   // y begins at the first of the pixels, of which each of some images has `band`.
@@ -136,16 +128,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
   const PlaneLayout layout = layout_of<T>(p, plan);
   const Index image_planes = p.group_in() * layout.plane;
 
-  std::vector<std::ptrdiff_t> offsets;
-  offsets.reserve(static_cast<std::size_t>(k));
-  for (Index c = 0; c < p.group_in(); ++c) {
-    for (Index kh = 0; kh < p.h.kernel; ++kh) {
-      for (Index kw = 0; kw < p.w.kernel; ++kw) {
-        offsets.push_back(c * layout.plane + layout.tap_offset(p, kh, kw));
-      }
-    }
-  }
-
+  const auto offsets = tap_offsets(p, layout, p.group_in());
   Scratch scratch(Scratch::bytes<T>(plan.shared));
   T* const shared = scratch.take<T>(plan.shared);
   T* const shared_planes = shared + plan.shared - (plan.share_columns ? plan.columns : 0);

@@ -33,6 +33,33 @@ PlaneLayout gather_layout(const Conv2d& p, Index band, Index line) {
   return {rows, 1, row, row, (ceil_div(rows * row, line) | 1) * line};
 }
 
+std::vector<std::ptrdiff_t> tap_offsets(const Conv2d& p, const PlaneLayout& layout, Index channels) {
+  std::vector<std::ptrdiff_t> offsets;
+  offsets.reserve(static_cast<std::size_t>(channels * p.window()));
+  for (Index c = 0; c < channels; ++c) {
+    for (Index kh = 0; kh < p.h.kernel; ++kh) {
+      for (Index kw = 0; kw < p.w.kernel; ++kw) {
+        offsets.push_back(c * layout.plane + layout.tap_offset(p, kh, kw));
+      }
+    }
+  }
+  return offsets;
+}
+
+std::vector<std::ptrdiff_t> pixel_offsets(const Conv2d& p, const PlaneLayout& layout, Index images,
+                                          Index image_planes, Index band) {
+  std::vector<std::ptrdiff_t> offsets;
+  offsets.reserve(static_cast<std::size_t>(images * band * p.w.out));
+  for (Index image = 0; image < images; ++image) {
+    for (Index oh = 0; oh < band; ++oh) {
+      for (Index ow = 0; ow < p.w.out; ++ow) {
+        offsets.push_back(image * image_planes + layout.pixel_offset(p, oh, ow));
+      }
+    }
+  }
+  return offsets;
+}
+
 template <class T>
 PlaneWriter<T>::PlaneWriter(const Conv2d& p, const PlaneLayout& layout)
     : p_(p),

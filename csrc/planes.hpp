@@ -2,6 +2,7 @@
 // kernels or algorithms.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "view.hpp"
@@ -37,6 +38,12 @@ PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack);
 // Planes are an odd number of cache lines of `line` elements apart, so that the same cell of all
 // channels is not always in the same set of the first-level cache.
 PlaneLayout gather_layout(const Conv2d& p, Index band, Index line);
+
+// Where the taps of some channels stand, from a pixel on, and where the pixels of a band of some
+// images do, from the first plane on: the cell of a tap and a pixel stands at the sum of both.
+std::vector<std::ptrdiff_t> tap_offsets(const Conv2d& p, const PlaneLayout& layout, Index channels);
+std::vector<std::ptrdiff_t> pixel_offsets(const Conv2d& p, const PlaneLayout& layout, Index images,
+                                          Index image_planes, Index band);
 
 // Writes the planes of some images of the same geometry.
 template <class T>

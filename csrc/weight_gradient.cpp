@@ -35,20 +35,9 @@ class WeightGradient {
         bands_(ceil_div(p.h.out, plan.band)),
         units_(p.pixels() == 0 ? 0 : bands_ * ceil_div(p.batch, plan.images_at_once)),
         image_planes_(ceil_div(p.group_in(), plan.channel_pieces) * layout_.plane) {
-    for (Index c = 0; c < ceil_div(p.group_in(), plan.channel_pieces); ++c) {
-      for (Index kh = 0; kh < p.h.kernel; ++kh) {
-        for (Index kw = 0; kw < p.w.kernel; ++kw) {
-          tap_offsets_.push_back(c * layout_.plane + layout_.tap_offset(p, kh, kw));
-        }
-      }
-    }
-    for (Index image = 0; image < plan.images_at_once && !plan.filters; ++image) {
-      for (Index oh = 0; oh < plan.band; ++oh) {
-        for (Index ow = 0; ow < p.w.out; ++ow) {
-          pixel_offsets_.push_back(image * image_planes_ + layout_.pixel_offset(p, oh, ow));
-        }
-      }
-    }
+    tap_offsets_ = tap_offsets(p, layout_, ceil_div(p.group_in(), plan.channel_pieces));
+    if (plan.filters) return;
+    pixel_offsets_ = pixel_offsets(p, layout_, plan.images_at_once, image_planes_, plan.band);
   }
 
   void operator()() const {
