@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "direct.hpp"
+#include "dispatch.hpp"
 #include "gemm.hpp"
 #include "implicit_gemm.hpp"
 #include "input_gradient.hpp"
@@ -204,11 +205,12 @@ void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const Vi
 
 template <class T>
 bool all_finite(const T* values, Index count) {
-  if constexpr (std::is_integral_v<T>) return true;
-  // The difference of a finite number with itself is zero, that of any other is NaN.
-  int others = 0;
-  for (Index i = 0; i < count; ++i) others |= values[i] - values[i] != 0;
-  return others == 0;
+  if constexpr (std::is_integral_v<T>) {
+    return true;
+  } else {
+    const ExtremumKernels<T>& kernels = active_kernels().pool;
+    return kernels.all_finite(count, values);
+  }
 }
 
 }  // namespace

@@ -46,8 +46,8 @@ void direct_forward(const Conv2d& p, int threads, const View<T>& x, const T* w, 
   using Sum = SumOf<T>;
   const Index channels = p.group_in(), taps = p.taps(), height = p.h.out, width = p.w.out;
   // Rows of a task, about a microsecond together.
-  const Index row = std::max<Index>(taps, 1) * std::max<Index>(width, 1);
-  const Index band = std::clamp<Index>(1000 / row, 1, std::max<Index>(height, 1));
+  const Index row_work = std::max<Index>(taps, 1) * std::max<Index>(width, 1);
+  const Index band = std::clamp<Index>(1000 / row_work, 1, std::max<Index>(height, 1));
   const Index bands = ceil_div(height, band);
   parallel_for(threads, p.batch * p.out_channels * bands, [&](Index task) {
     const Index plane = task / bands, n = plane / p.out_channels, oc = plane % p.out_channels;
