@@ -13,19 +13,22 @@ Index extent(const Axis& axis, Index outputs) {
   return (outputs - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1;
 }
 
+// A single output of a row takes no step, and strides beyond the input are allowed.
+Index phases_of(const Conv2d& p) { return p.w.out > 1 ? p.w.stride : 1; }
+
 }  // namespace
 
 double padded_cells(const Conv2d& p, Index slack) {
   const Index rows = extent(p.h, std::max<Index>(p.h.out, 1));
   const Index row = extent(p.w, std::max<Index>(p.w.out, 1));
-  const double behind = static_cast<double>(slack) * static_cast<double>(p.w.stride);
+  const double behind = static_cast<double>(slack) * static_cast<double>(phases_of(p));
   return static_cast<double>(rows) * (static_cast<double>(row) + behind);
 }
 
 PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack) {
-  const Index rows = extent(p.h, band), phase = ceil_div(extent(p.w, p.w.out), p.w.stride) + slack;
-  const Index row = phase * p.w.stride;
-  return {rows, p.w.stride, phase, row, rows * row};
+  const Index rows = extent(p.h, band), phases = phases_of(p);
+  const Index phase = ceil_div(extent(p.w, p.w.out), phases) + slack, row = phase * phases;
+  return {rows, phases, phase, row, rows * row};
 }
 
 PlaneLayout gather_layout(const Conv2d& p, Index band, Index line) {

@@ -243,8 +243,12 @@ def test_sizes_that_overflow_are_refused() -> None:
 
 def test_large_steps_are_no_error_where_one_window_fits() -> None:
     for stride in (2**31 - 1, 2**31 + 1, 2**40):
-        y = convpool.conv2d(X, W, stride=stride, algorithm="direct")
-        assert_array_equal(y, convpool.conv2d(X, W, algorithm="direct")[..., :1, :1])
+        for algorithm in ("direct", "im2col", "implicit_gemm"):
+            y = convpool.conv2d(X, W, stride=stride, algorithm=algorithm)
+            assert_array_equal(y, convpool.conv2d(X, W, algorithm=algorithm)[..., :1, :1])
+            # One output channel has planes of vectors, not of gathered cells.
+            y = convpool.conv2d(X, W[:1], stride=stride, algorithm=algorithm)
+            assert_array_equal(y, convpool.conv2d(X, W[:1], algorithm=algorithm)[..., :1, :1])
         y = convpool.max_pool2d(X, 2, stride)
         assert_array_equal(y, POOLED[..., :1, :1])
     for dilation in (2**31 - 1, 2**31 + 1, 2**40):
