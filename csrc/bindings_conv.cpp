@@ -85,7 +85,7 @@ struct PackedWeight {
   py::array array;
   Index groups;
   Type type;
-  Index panel = 1;
+  WeightPanels panels = {};
   py::array packed = {};  // empty for none
 };
 
@@ -100,16 +100,14 @@ py::object pack_weight(Object weight_object, Object groups_object, Object dtype)
   const bool floating = numbers.result.equal(dtype_of(numbers.compute));
   if (numbers.is_integer || !floating) return py::cast(std::move(result));
   const py::array ws = weight.prepared(numbers.compute);
-  result.panel = numbers.compute == Type::float32 ? usual_weight_panel<float>(p)
-                                                  : usual_weight_panel<double>(p);
-  const Index size = numbers.compute == Type::float32
-                         ? Weights<float>::packed_size(p, result.panel)
-                         : Weights<double>::packed_size(p, result.panel);
+  result.panels = numbers.compute == Type::float32 ? usual_weight_panels<float>(p)
+                                                   : usual_weight_panels<double>(p);
+  const Index size = packed_size(p, result.panels);
   result.packed = new_array(dtype_of(numbers.compute), {size});
   void* const packed = result.packed.mutable_data();
   run(static_cast<double>(size), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
-    Weights<T>::pack(p, WeightView<T>::contiguous(p, data<T>(ws)), result.panel, num_threads(),
+    Weights<T>::pack(p, WeightView<T>::contiguous(p, data<T>(ws)), result.panels, num_threads(),
                      static_cast<T*>(packed));
   });
   return py::cast(std::move(result));
@@ -165,7 +163,7 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
                        may_transform(numbers));
   if (prepared && prepared->packed.size() > 0 && prepared->type == numbers.compute &&
       prepared->groups == p.groups) {
-    use_packed_weights(plan, prepared->panel, prepared->packed.data());
+    use_packed_weights(plan, prepared->panels, prepared->packed.data());
   }
   if (numbers.is_complex) {
     Result y(result_shape(images, p), layout, numbers, out);

@@ -135,7 +135,7 @@ void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
     });
     parallel_for(plan.threads, plan.channel_pieces, [&](Index i) {
       const TaskScratch<T> own(plan);
-      multiply(g, n, pixels, piece(i, plan.channel_pieces, m, plan.weight_panel), shared_columns, own.right);
+      multiply(g, n, pixels, piece(i, plan.channel_pieces, m, plan.weight_panels.width), shared_columns, own.right);
     });
   }
 }

@@ -60,6 +60,7 @@ class PixelProducts {
       : p_(p), plan_(plan), taps_(taps) {
     if (!plan.gathers) return;
     pixels_ = pixel_offsets(p, layout, plan.images_at_once, p.group_in() * layout.plane, plan.band);
+    for (Index q = 0; q < plan.pixels_at_once; ++q) rows_.push_back(q * plan.nr);
   }
 
   // y begins at the first of the pixels, of which each of some images has `band`.
@@ -102,7 +103,7 @@ class PixelProducts {
         const Range rows = piece(i, tiles, pixels.size(), 1);
         kernel.tiles[rows.size() - 1][vectors - 1](
             depth, planes, pixels_.data() + pixels.begin + rows.begin, taps_.data() + k0, panel, nr,
-            sums + rows.begin * nr, nr, bias != nullptr || k0 > 0);
+            sums, rows_.data() + rows.begin, bias != nullptr || k0 > 0);
       }
     }
   }
@@ -110,7 +111,7 @@ class PixelProducts {
   const Conv2d& p_;
   const Plan& plan_;
   const std::vector<std::ptrdiff_t>& taps_;
-  std::vector<std::ptrdiff_t> pixels_;
+  std::vector<std::ptrdiff_t> pixels_, rows_;  // where each pixel stands in the planes, and its sums
 };
 
 }  // namespace
@@ -205,7 +206,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
     parallel_for(plan.threads, plan.channel_pieces, [&](Index i) {
       Scratch own(Scratch::bytes<T>(plan.right));
       multiply(group_of(unit), images_of(unit), band_of(unit),
-               piece(i, plan.channel_pieces, m, plan.weight_panel), shared_planes, own.take<T>(plan.right));
+               piece(i, plan.channel_pieces, m, plan.weight_panels.width), shared_planes, own.take<T>(plan.right));
     });
   }
 }

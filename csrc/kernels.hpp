@@ -68,17 +68,17 @@ struct FilterTask {
 };
 
 // A tile whose left operand is gathered from planes of images, one number at a time, so that it has
-// neither alignment nor rows; its right operand is packed:
+// neither alignment nor rows; its right operand is packed, and its results may be any rows:
 //
-//   c[i*ldc + j]  =  (accumulate ? c[i*ldc + j] : 0)
-//                    +  sum over k of  a[a_rows[i] + a_steps[k]] * b[k*b_row + j]
+//   c[c_rows[i] + j]  =  (accumulate ? c[c_rows[i] + j] : 0)
+//                        +  sum over k of  a[a_rows[i] + a_steps[k]] * b[k*b_row + j]
 //
 // The rows are pixels and the steps taps, or the other way round. Otherwise as GemmTile, but that
 // whole vectors of c are written.
 template <class T>
 using GatherTile = void (*)(std::ptrdiff_t k, const T* a, const std::ptrdiff_t* a_rows,
                             const std::ptrdiff_t* a_steps, const T* b, std::ptrdiff_t b_row, T* c,
-                            std::ptrdiff_t ldc, bool accumulate);
+                            const std::ptrdiff_t* c_rows, bool accumulate);
 template <class T>
 struct GatherKernel {
   static constexpr int max_rows = 8, max_vectors = 8;

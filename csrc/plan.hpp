@@ -11,6 +11,18 @@ namespace convpool {
 enum class Operation { forward, grad_input, grad_weight };
 enum class Algorithm { direct, im2col, implicit_gemm, fft };
 
+// How the weights of a group are packed: in panels of some output channels, tap by tap, with zeros
+// behind the last channel. Panels are whole, or in blocks of GemmBlocks::depth taps, of each of which
+// all panels follow each other.
+struct WeightPanels {
+  Index width = 1;
+  bool whole = false;
+
+  bool operator==(const WeightPanels& other) const {
+    return width == other.width && whole == other.whole;
+  }
+};
+
 struct Plan {
   Algorithm algorithm;
   const char* reason;
@@ -31,8 +43,8 @@ struct Plan {
   // forward product, at most pixels_at_once, and output channels its columns.
   bool gathers = false;
   Index pixels_at_once = 0;
-  // Forward: output channels in a panel of packed weights, rows of the tile or columns if it gathers.
-  Index weight_panel = 1;
+  // Forward: panels as wide as the tile is high, or wide if it gathers.
+  WeightPanels weight_panels = {};
   // im2col: output pixels whose columns are in memory at once, and the distance between rows of columns.
   Index pixel_block = 0, columns_ld = 0;
   // What follows is for both. The matrix product reads its left operand, the weights, in place.

@@ -49,14 +49,14 @@ Plan plan_fft(const Conv2d& p, const char* reason, int threads) {
 }  // namespace
 
 template <class T>
-Index usual_weight_panel(const Conv2d& p) {
-  const bool gathers = p.window() > 1 && pays_to_gather<T>(p);
-  return gathers ? kernels_of<T>().gather.nr : gemm_kernel<T>(p.group_out()).mr;
+WeightPanels usual_weight_panels(const Conv2d& p) {
+  if (p.window() > 1 && pays_to_gather<T>(p)) return {kernels_of<T>().gather.nr, true};
+  return {gemm_kernel<T>(p.group_out()).mr, false};
 }
 
-void use_packed_weights(Plan& plan, Index weight_panel, const void* packed) {
+void use_packed_weights(Plan& plan, const WeightPanels& panels, const void* packed) {
   if (plan.algorithm == Algorithm::direct || plan.filters) return;
-  if (plan.weight_panel != weight_panel) return;
+  if (!(plan.weight_panels == panels)) return;
   plan.shared = plan.share_columns ? plan.columns : 0;
   plan.left_in_place = false;
   plan.packed_weights = packed;
@@ -114,7 +114,7 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
 }
 
 #define INSTANTIATE(T)                              \
-  template Index usual_weight_panel<T>(const Conv2d&); \
+  template WeightPanels usual_weight_panels<T>(const Conv2d&); \
   template Plan plan_conv2d<T>(const Conv2d&, Operation, const std::string&, int, bool);
 INSTANTIATE(float)
 INSTANTIATE(double)

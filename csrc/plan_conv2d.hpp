@@ -11,12 +11,12 @@ template <class T>
 Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads,
                  bool may_transform = false);
 
-// The width of the panels that "auto" wants for these weights, with all but unusual images.
+// The panels that "auto" wants for these weights, with all but unusual images.
 template <class T>
-Index usual_weight_panel(const Conv2d& weights);
+WeightPanels usual_weight_panels(const Conv2d& weights);
 
-// Makes a forward plan take weights that were packed before in panels of this width, if that is the
-// one it needs; plain loops go on without.
-void use_packed_weights(Plan& plan, Index weight_panel, const void* packed);
+// Makes a forward plan take weights that were packed before in such panels, if those are what it
+// needs; plain loops go on without.
+void use_packed_weights(Plan& plan, const WeightPanels& panels, const void* packed);
 
 }  // namespace convpool

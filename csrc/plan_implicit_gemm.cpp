@@ -64,12 +64,13 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   const GemmKernel<T>& kernel = gemm_kernel<T>(m);
   Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
   plan.lanes = kernel.lanes;
-  plan.weight_panel = kernel.mr;
+  plan.weight_panels = {kernel.mr, false};
   plan.filters = m == 1 && taps > 0 && p.w.kernel <= 2 * GemmBlocks::depth;
   plan.gathers = pays_to_gather<T>(p);
   if (plan.gathers) {
     plan.mr = kernels_of<T>().gather.mr;
-    plan.nr = plan.weight_panel = kernels_of<T>().gather.nr;
+    plan.nr = kernels_of<T>().gather.nr;
+    plan.weight_panels = {plan.nr, true};
   }
   check_planes(p, kernel.lanes);
   const auto planes = [&](Index band) { return p.group_in() * layout_of<T>(p, plan, band).plane; };

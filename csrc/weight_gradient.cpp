@@ -38,6 +38,7 @@ class WeightGradient {
     tap_offsets_ = tap_offsets(p, layout_, ceil_div(p.group_in(), plan.channel_pieces));
     if (plan.filters) return;
     pixel_offsets_ = pixel_offsets(p, layout_, plan.images_at_once, image_planes_, plan.band);
+    for (Index i = 0; i < kernels_of<T>().gather.mr; ++i) row_offsets_.push_back(i * padded_m_);
   }
 
   void operator()() const {
@@ -104,7 +105,7 @@ class WeightGradient {
         for (Index i = 0; i < taps; i += kernel.mr) {
           kernel.tiles[std::min(kernel.mr, taps - i) - 1][vectors - 1](
               these.size(), planes, tap_offsets_.data() + i, pixel_offsets_.data() + these.begin,
-              packed, kernel.nr, sums + i * padded_m_ + j, padded_m_, true);
+              packed, kernel.nr, sums + i * padded_m_ + j, row_offsets_.data(), true);
         }
       }
     }
@@ -173,7 +174,7 @@ class WeightGradient {
   PlaneLayout layout_;
   PlaneWriter<T> write_planes_;
   Index bands_, units_, image_planes_;
-  std::vector<std::ptrdiff_t> tap_offsets_, pixel_offsets_;
+  std::vector<std::ptrdiff_t> tap_offsets_, pixel_offsets_, row_offsets_;
 };
 
 }  // namespace

@@ -46,16 +46,18 @@ void write_panel(const Conv2d& p, const WeightView<T>& w, const T* first, Index 
 }  // namespace
 
 template <class T>
-void Weights<T>::pack(const Conv2d& p, const WeightView<T>& w, Index panel, int threads,
-                      T* packed) {
-  const Index m = p.group_out(), taps = p.taps(), padded = round_up(m, panel);
+void Weights<T>::pack(const Conv2d& p, const WeightView<T>& w, const WeightPanels& panels,
+                      int threads, T* packed) {
+  const Index m = p.group_out(), taps = p.taps(), panel = panels.width;
+  const Index group = round_up(m, panel) * taps;
   const Index blocks = ceil_div(taps, GemmBlocks::depth);
   parallel_for(threads, p.groups * blocks, [&](Index task) {
     const Index g = task / blocks, k0 = task % blocks * GemmBlocks::depth;
     const Index depth = std::min(GemmBlocks::depth, taps - k0);
     for (Index i = 0; i < m; i += panel) {
+      const Index place = panels.whole ? i * taps + k0 * panel : k0 * round_up(m, panel) + i * depth;
       write_panel(p, w, w.data + g * w.g + i * w.m, std::min(panel, m - i), k0, depth, panel,
-                  packed + (g * taps + k0) * padded + i * depth);
+                  packed + g * group + place);
     }
   });
 }
@@ -66,14 +68,14 @@ Weights<T>::Weights(const Conv2d& p, const Plan& plan, const WeightView<T>& w, T
   if (plan.packed_weights) {
     packed_ = static_cast<const T*>(plan.packed_weights);
   } else if (!plan.left_in_place) {
-    pack(p, w, plan.weight_panel, plan.threads, memory);
+    pack(p, w, plan.weight_panels, plan.threads, memory);
     packed_ = memory;
   }
 }
 
 template <class T>
 LeftOperand<T> Weights<T>::matrix(Index g) const {
-  const Index group = round_up(p_.group_out(), plan_.weight_panel) * p_.taps();
+  const Index group = round_up(p_.group_out(), plan_.weight_panels.width) * p_.taps();
   if (packed_) return {{}, packed_ + g * group, false};
   assert(w_.is_contiguous(p_));
   return {{w_.data + g * w_.g, w_.m, 1}, nullptr, true};
@@ -82,9 +84,11 @@ LeftOperand<T> Weights<T>::matrix(Index g) const {
 template <class T>
 const T* Weights<T>::block(Index g, Index channel, Index count, Index k0, Index depth,
                            T* memory) const {
-  const Index width = plan_.weight_panel;
+  const Index width = plan_.weight_panels.width;
+  assert(plan_.weight_panels.whole && channel % width == 0);
   if (packed_) {
-    return packed_ + (g * p_.taps() + k0) * round_up(p_.group_out(), width) + channel * depth;
+    const Index group = round_up(p_.group_out(), width) * p_.taps();
+    return packed_ + g * group + channel * p_.taps() + k0 * width;
   }
   write_panel(p_, w_, w_.data + g * w_.g + channel * w_.m, count, k0, depth, width, memory);
   return memory;

@@ -21,14 +21,16 @@ struct WeightView {
   }
 };
 
+// Elements of all groups.
+inline Index packed_size(const Conv2d& p, const WeightPanels& panels) {
+  return p.groups * round_up(p.group_out(), panels.width) * p.taps();
+}
+
 template <class T>
 class Weights {
  public:
-  // Elements of all groups, packed in panels of so many output channels.
-  static Index packed_size(const Conv2d& p, Index panel) {
-    return p.groups * round_up(p.group_out(), panel) * p.taps();
-  }
-  static void pack(const Conv2d& p, const WeightView<T>& w, Index panel, int threads, T* packed);
+  static void pack(const Conv2d& p, const WeightView<T>& w, const WeightPanels& panels, int threads,
+                   T* packed);
 
   // Packs into `memory`, unless the plan has packed weights or reads them in place.
   Weights(const Conv2d& p, const Plan& plan, const WeightView<T>& w, T* memory);
@@ -36,8 +38,8 @@ class Weights {
   // The weights of a group as a matrix, group_out x taps; contiguous ones, if in place.
   LeftOperand<T> matrix(Index g) const;
 
-  // Taps k0 ... k0+depth-1, a block of GemmBlocks, of `count` output channels from a multiple of the
-  // panel's width on: tap by tap, all channels. Packed into `memory` if they are not yet.
+  // Of a whole panel: taps k0 ... k0+depth-1 of `count` output channels from a multiple of the panel's
+  // width on, tap by tap, all channels. Packed into `memory` if they are not yet.
   const T* block(Index g, Index channel, Index count, Index k0, Index depth, T* memory) const;
 
  private:
