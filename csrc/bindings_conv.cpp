@@ -2,6 +2,8 @@
 // release the GIL and compute, return. Arguments come by position from conv.py and columns.py.
 
 #include <cmath>
+#include <mutex>
+#include <vector>
 
 #include "bindings.hpp"
 #include "conv2d.hpp"
@@ -79,14 +81,57 @@ struct Bias {
   py::array array = no_array();
 };
 
-// Weights that prepare_conv2d packed, which conv2d takes in the place of an array. Only floating
-// types are packed; others keep the array alone.
-struct PackedWeight {
-  py::array array;
-  Index groups;
-  Type type;
-  WeightPanels panels = {};
-  py::array packed = {};  // empty for none
+// Weights that prepare_conv2d keeps, which conv2d takes in the place of an array. They are packed when
+// an image first asks for a form, and stay so.
+class PackedWeight {
+ public:
+  PackedWeight(py::array array, Index groups) : array_(std::move(array)), groups_(groups) {}
+
+  const py::array& array() const { return array_; }
+
+  // `weight` is the array in the type of the call.
+  void use(const Conv2d& p, Type type, const py::array& weight, Plan& plan) {
+    if (!plan.takes_packed_weights() || p.groups != groups_) return;
+    const void* packed = find(type, plan.weight_panels);
+    if (!packed) packed = pack(p, type, weight, plan.weight_panels);
+    use_packed_weights(plan, packed);
+  }
+
+ private:
+  struct Form {
+    Type type;
+    WeightPanels panels;
+    py::array packed;
+  };
+
+  const void* find(Type type, const WeightPanels& panels) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const Form& form : forms_) {
+      if (form.type == type && form.panels == panels) return form.packed.data();
+    }
+    return nullptr;
+  }
+
+  // Another thread may do the same meanwhile.
+  const void* pack(const Conv2d& p, Type type, const py::array& weight, const WeightPanels& panels) {
+    const Index size = packed_size(p, panels);
+    Form form{type, panels, new_array(dtype_of(type), {size})};
+    void* const packed = form.packed.mutable_data();
+    run(static_cast<double>(size), type, [&](auto zero) {
+      using T = decltype(zero);
+      Weights<T>::pack(p, WeightView<T>::contiguous(p, data<T>(weight)), panels, num_threads(),
+                       static_cast<T*>(packed));
+    });
+    if (const void* other = find(type, panels)) return other;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    forms_.push_back(std::move(form));
+    return packed;
+  }
+
+  py::array array_;
+  Index groups_;
+  std::mutex mutex_;
+  std::vector<Form> forms_;
 };
 
 // Python's class, which has no subclasses: asking pybind11 takes 0.1 us.
@@ -94,23 +139,9 @@ PyTypeObject* packed_weight_type = nullptr;
 
 py::object pack_weight(Object weight_object, Object groups_object, Object dtype) {
   const Operand weight("weight", weight_object);
-  const Numbers numbers = numbers_for({&weight}, dtype, Rule::sum);
+  numbers_for({&weight}, dtype, Rule::sum);
   const Conv2d p = make_weights(weight.shape(), to_index("groups", groups_object));
-  PackedWeight result{weight.array().attr("copy")(), p.groups, numbers.compute};
-  const bool floating = numbers.result.equal(dtype_of(numbers.compute));
-  if (numbers.is_integer || !floating) return py::cast(std::move(result));
-  const py::array ws = weight.prepared(numbers.compute);
-  result.panels = numbers.compute == Type::float32 ? usual_weight_panels<float>(p)
-                                                   : usual_weight_panels<double>(p);
-  const Index size = packed_size(p, result.panels);
-  result.packed = new_array(dtype_of(numbers.compute), {size});
-  void* const packed = result.packed.mutable_data();
-  run(static_cast<double>(size), numbers.compute, [&](auto zero) {
-    using T = decltype(zero);
-    Weights<T>::pack(p, WeightView<T>::contiguous(p, data<T>(ws)), result.panels, num_threads(),
-                     static_cast<T*>(packed));
-  });
-  return py::cast(std::move(result));
+  return py::cast(std::make_unique<PackedWeight>(weight.array().attr("copy")(), p.groups));
 }
 
 // A 1x1 convolution reads the image as a matrix, which takes rows that follow each other.
@@ -142,9 +173,9 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
                   Object pad_value, Object layout_word, Object dtype, Object precision,
                   Object algorithm, Object threads, Object out) {
   const bool is_packed = Py_TYPE(weight_object.ptr()) == packed_weight_type;
-  const PackedWeight* prepared = is_packed ? weight_object.cast<const PackedWeight*>() : nullptr;
+  PackedWeight* const prepared = is_packed ? weight_object.cast<PackedWeight*>() : nullptr;
   const Operand x("x", x_object);
-  const Operand weight("weight", prepared ? Object(prepared->array) : weight_object);
+  const Operand weight("weight", prepared ? Object(prepared->array()) : weight_object);
   Bias bias(bias_object);
   Numbers numbers = numbers_for({&x, &weight, bias.pointer()}, dtype, Rule::sum);
   const Layout layout = to_layout(layout_word);
@@ -161,10 +192,6 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
                       bound_of(numbers, terms, x, weight, bias.pointer(), p.pad_value));
   Plan plan = plan_for(numbers, p, Operation::forward, to_word("algorithm", algorithm), n_threads,
                        may_transform(numbers));
-  if (prepared && prepared->packed.size() > 0 && prepared->type == numbers.compute &&
-      prepared->groups == p.groups) {
-    use_packed_weights(plan, prepared->panels, prepared->packed.data());
-  }
   if (numbers.is_complex) {
     Result y(result_shape(images, p), layout, numbers, out);
     return y.assign(call_complex(n_threads, "conv2d", x.as_complex(numbers.result, layout), weight.as_complex(numbers.result), bias_object,
@@ -180,6 +207,7 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
     if (conv2d_by_fft(p, plan, numbers, xs, ws, bias, y.array())) return y.finish();
     plan = plan_for(numbers, p, Operation::forward, "auto", n_threads);
   }
+  if (prepared) prepared->use(p, type, ws, plan);
   run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     conv2d_forward(p, plan, view<T>(xs), data<T>(ws), bias.values<T>(), y.data<T>());

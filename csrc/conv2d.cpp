@@ -203,16 +203,6 @@ void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const Vi
   });
 }
 
-template <class T>
-bool all_finite(const T* values, Index count) {
-  if constexpr (std::is_integral_v<T>) {
-    return true;
-  } else {
-    const ExtremumKernels<T>& kernels = active_kernels().pool;
-    return kernels.all_finite(count, values);
-  }
-}
-
 }  // namespace
 
 template <class T>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "kernels.hpp"
@@ -29,6 +30,16 @@ inline const KernelsFor<double>& kernels_of() {
 template <>
 inline const KernelsFor<std::uint64_t>& kernels_of() {
   return active_kernels().u64;
+}
+
+template <class T>
+bool all_finite(const T* values, std::ptrdiff_t count) {
+  if constexpr (std::is_integral_v<T>) {
+    return true;
+  } else {
+    const ExtremumKernels<T>& kernels = active_kernels().pool;
+    return kernels.all_finite(count, values);
+  }
 }
 
 // The kernel for a matrix product with m rows.

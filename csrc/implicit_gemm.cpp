@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cassert>
+#include <numeric>
 #include <vector>
 
 #include "gemm.hpp"
 #include "numeric.hpp"
+#include "pixel_products.hpp"
 #include "plan_implicit_gemm.hpp"
 #include "scratch.hpp"
 #include "threads.hpp"
@@ -50,69 +52,11 @@ class Filter {
   Index blocks_;
 };
 
-// Products of pixels with output channels, whose kernel gathers the windows from the planes, cell by
-// cell: any stride, and no vector that is unaligned or overhangs a row.
-template <class T>
-class PixelProducts {
- public:
-  PixelProducts(const Conv2d& p, const Plan& plan, const PlaneLayout& layout,
-                const std::vector<std::ptrdiff_t>& taps)
-      : p_(p), plan_(plan), taps_(taps) {
-    if (!plan.gathers) return;
-    pixels_ = pixel_offsets(p, layout, plan.images_at_once, p.group_in() * layout.plane, plan.band);
-    for (Index q = 0; q < plan.pixels_at_once; ++q) rows_.push_back(q * plan.nr);
-  }
-
-  // y begins at the first of the pixels, of which each of some images has `band`.
-  void operator()(Index images, Index band, Index g, Range channels, const T* planes,
-                  const Weights<T>& weights, const T* bias, T* scratch, T* y) const {
-    const Index pixels = images * band, blocks = ceil_div(pixels, plan_.pixels_at_once);
-    for (Index block = 0; block < blocks; ++block) {
-      const Range these = piece(block, blocks, pixels, 1);
-      for (Index oc = channels.begin; oc < channels.end; oc += plan_.nr) {
-        const Index count = std::min(plan_.nr, channels.end - oc);
-        multiply(these, g, oc, count, planes, weights,
-                 bias ? bias + g * p_.group_out() + oc : nullptr, scratch);
-        for (Index q = these.begin, end; q < these.end; q = end) {
-          const Index n = q / band;
-          end = std::min(these.end, (n + 1) * band);
-          kernels_of<T>().transpose_rows(
-              scratch + (q - these.begin) * plan_.nr, plan_.nr, end - q, count,
-              y + (n * p_.out_channels + oc) * p_.pixels() + q - n * band, p_.pixels());
-        }
-      }
-    }
-  }
-
- private:
-  // sums (pixels x nr)  =  bias + columns' (pixels x taps) * w' (taps x nr)
-  void multiply(Range pixels, Index g, Index oc, Index count, const T* planes,
-                const Weights<T>& weights, const T* bias, T* sums) const {
-    const GatherKernel<T>& kernel = kernels_of<T>().gather;
-    const Index nr = kernel.nr, taps = p_.taps();
-    const Index vectors = ceil_div(count, kernel.lanes), tiles = ceil_div(pixels.size(), kernel.mr);
-    T* const packed = sums + plan_.pixels_at_once * nr;
-    for (Index q = 0; bias && q < pixels.size(); ++q) {
-      std::fill(std::copy_n(bias, count, sums + q * nr), sums + (q + 1) * nr, T(0));
-    }
-    for (Index k0 = 0; k0 < taps; k0 += GemmBlocks::depth) {
-      const Index depth = std::min(GemmBlocks::depth, taps - k0);
-      const T* const panel = weights.block(g, oc, count, k0, depth, packed);
-      // Tiles of nearly equal heights, since low ones do not fill the pipeline.
-      for (Index i = 0; i < tiles; ++i) {
-        const Range rows = piece(i, tiles, pixels.size(), 1);
-        kernel.tiles[rows.size() - 1][vectors - 1](
-            depth, planes, pixels_.data() + pixels.begin + rows.begin, taps_.data() + k0, panel, nr,
-            sums, rows_.data() + rows.begin, bias != nullptr || k0 > 0);
-      }
-    }
-  }
-
-  const Conv2d& p_;
-  const Plan& plan_;
-  const std::vector<std::ptrdiff_t>& taps_;
-  std::vector<std::ptrdiff_t> pixels_, rows_;  // where each pixel stands in the planes, and its sums
-};
+std::vector<std::ptrdiff_t> channel_offsets(Index channels) {
+  std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(channels));
+  std::iota(offsets.begin(), offsets.end(), 0);
+  return offsets;
+}
 
 }  // namespace
 
@@ -127,9 +71,10 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
   if (p.pixels() == 0 || p.batch == 0 || p.out_channels == 0) return;
   const Index m = p.group_out(), k = p.taps(), bands = ceil_div(p.h.out, plan.band);
   const PlaneLayout layout = layout_of<T>(p, plan);
-  const Index image_planes = p.group_in() * layout.plane;
+  const Index image_planes = plan.cell_pitch ? p.in_plane() * plan.cell_pitch : p.group_in() * layout.plane;
 
-  const auto offsets = tap_offsets(p, layout, p.group_in());
+  const auto offsets = plan.cell_pitch ? channel_offsets(plan.weight_panels.channels)
+                                       : tap_offsets(p, layout, p.group_in());
   Scratch scratch(Scratch::bytes<T>(plan.shared));
   T* const shared = scratch.take<T>(plan.shared);
   T* const shared_planes = shared + plan.shared - (plan.share_columns ? plan.columns : 0);
@@ -175,8 +120,15 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
   };
   const auto write = [&](Index unit, Range channels, Index padded_images, T* planes) {
     const Range images = images_of(unit);
+    if (plan.cell_pitch) {
+      std::fill_n(planes + plan.columns - plan.cell_pitch + channels.begin, channels.size(), T(0));
+    }
     for (Index i = 0; i < images.size(); ++i) {
       const View<T> image = x.from(images.begin + i, group_of(unit) * p.group_in());
+      if (plan.cell_pitch) {
+        write_cells(p, image, channels, plan.cell_pitch, planes + i * image_planes);
+        continue;
+      }
       write_planes(image, channels, band_of(unit), i < padded_images,
                    planes + i * image_planes + channels.begin * layout.plane);
     }
@@ -201,7 +153,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
   for (Index unit = 0; unit < units; ++unit) {
     const Index pieces = std::min<Index>(p.group_in(), 4 * plan.threads);
     parallel_for(plan.threads, pieces, [&](Index i) {
-      write(unit, piece(i, pieces, p.group_in(), 1), 0, shared_planes);
+      write(unit, piece(i, pieces, p.group_in(), plan.cell_pitch ? 16 : 1), 0, shared_planes);
     });
     parallel_for(plan.threads, plan.channel_pieces, [&](Index i) {
       Scratch own(Scratch::bytes<T>(plan.right));

@@ -11,15 +11,20 @@ namespace convpool {
 enum class Operation { forward, grad_input, grad_weight };
 enum class Algorithm { direct, im2col, implicit_gemm, fft };
 
-// How the weights of a group are packed: in panels of some output channels, tap by tap, with zeros
-// behind the last channel. Panels are whole, or in blocks of GemmBlocks::depth taps, of each of which
-// all panels follow each other.
+// How the weights of a group are packed: in panels of `width` output channels, tap by tap, with zeros
+// behind the last channel.
+enum class PanelOrder {
+  blocks,      // all panels of GemmBlocks::depth taps, then of the next
+  whole,       // panel after panel
+  tap_by_tap,  // panel after panel; of each, for some input channels, those of a tap, then of the next
+};
 struct WeightPanels {
   Index width = 1;
-  bool whole = false;
+  PanelOrder order = PanelOrder::blocks;
+  Index channels = 0;  // input channels at once, for tap_by_tap
 
   bool operator==(const WeightPanels& other) const {
-    return width == other.width && whole == other.whole;
+    return width == other.width && order == other.order && channels == other.channels;
   }
 };
 
@@ -43,13 +48,15 @@ struct Plan {
   // forward product, at most pixels_at_once, and output channels its columns.
   bool gathers = false;
   Index pixels_at_once = 0;
+  // It does so tap by tap, from cells with all channels together, this many elements apart. 0 for planes.
+  Index cell_pitch = 0;
   // Forward: panels as wide as the tile is high, or wide if it gathers.
   WeightPanels weight_panels = {};
   // im2col: output pixels whose columns are in memory at once, and the distance between rows of columns.
   Index pixel_block = 0, columns_ld = 0;
   // What follows is for both. The matrix product reads its left operand, the weights, in place.
   bool left_in_place = false;
-  const void* packed_weights = nullptr;  // packed before the call, see weights.hpp
+  const void* packed_weights = nullptr;  // packed before the call
   // Forward: all threads share the columns of a block, or the planes of a band, and split
   // output channels; otherwise each thread has its own.
   bool share_columns = false;
@@ -64,6 +71,11 @@ struct Plan {
   FftTiles fft = {};
 
   Index scratch_bytes = 0;  // of all threads
+
+  // Plain loops and filters do not.
+  bool takes_packed_weights() const {
+    return (algorithm == Algorithm::im2col || algorithm == Algorithm::implicit_gemm) && !filters;
+  }
 
   const char* name() const {
     switch (algorithm) {

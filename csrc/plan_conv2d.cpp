@@ -48,15 +48,7 @@ Plan plan_fft(const Conv2d& p, const char* reason, int threads) {
 
 }  // namespace
 
-template <class T>
-WeightPanels usual_weight_panels(const Conv2d& p) {
-  if (p.window() > 1 && pays_to_gather<T>(p)) return {kernels_of<T>().gather.nr, true};
-  return {gemm_kernel<T>(p.group_out()).mr, false};
-}
-
-void use_packed_weights(Plan& plan, const WeightPanels& panels, const void* packed) {
-  if (plan.algorithm == Algorithm::direct || plan.filters) return;
-  if (!(plan.weight_panels == panels)) return;
+void use_packed_weights(Plan& plan, const void* packed) {
   plan.shared = plan.share_columns ? plan.columns : 0;
   plan.left_in_place = false;
   plan.packed_weights = packed;
@@ -77,6 +69,9 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
     }
     const char* reason = reason_for_direct(p, operation);
     if (reason) return plan_direct<T>(p, operation, reason, threads);
+    if (operation == Operation::forward && columns_are_input(p) && pays_tap_by_tap<T>(p)) {
+      return plan_implicit_gemm<T>(p, "few pixels of many channels", threads);
+    }
     if (operation == Operation::forward && !columns_are_input(p) && few_cells(p)) {
       return plan_implicit_gemm<T>(p, "not 1x1", threads);
     }
@@ -114,7 +109,6 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
 }
 
 #define INSTANTIATE(T)                              \
-  template WeightPanels usual_weight_panels<T>(const Conv2d&); \
   template Plan plan_conv2d<T>(const Conv2d&, Operation, const std::string&, int, bool);
 INSTANTIATE(float)
 INSTANTIATE(double)

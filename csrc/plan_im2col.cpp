@@ -83,7 +83,7 @@ Plan plan_im2col(const Conv2d& p, Operation operation, const char* reason, int t
   const GemmKernel<T>& kernel =
       gemm_kernel<T>(operation == Operation::grad_input ? taps : channels);
   Plan plan{Algorithm::im2col, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
-  plan.weight_panels = {kernel.mr, false};
+  plan.weight_panels.width = kernel.mr;
   const bool in_place = columns_are_input(p);
 
   // The weight gradient also packs its left operand, dy, a block of pixels at a time.

@@ -1,5 +1,6 @@
 #include "plan_implicit_gemm.hpp"
 
+#include <limits>
 #include <new>
 
 #include "gradient_phases.hpp"
@@ -27,18 +28,18 @@ constexpr Index planes_bytes = Index{1} << 17, gathered_planes_bytes = Index{1} 
 // Pixels whose sums stay in a second-level cache beside the planes.
 constexpr Index gathered_pixels = 1024;
 
+// Cells of one image with all channels, which are read for each panel of weights.
+constexpr Index gathered_cells_bytes = Index{1} << 19;
+
 template <class T>
 PlaneLayout layout_of(const Conv2d& p, const Plan& plan, Index band) {
   return plan.gathers ? gather_layout(p, band, 64 / sizeof(T)) : plane_layout(p, band, plan.lanes);
 }
 
-// A dilation may spread a few taps over more cells than any memory has.
-void check_planes(const Conv2d& p, Index lanes) {
-  const double channels = static_cast<double>(std::max<Index>(p.group_in(), 1));
-  if (padded_cells(p, lanes) * channels > 1e15) throw std::bad_alloc();
+// Blocks of a sum that goes tap by tap: nearly equal, none longer than other plain sums.
+Index channels_at_once(const Conv2d& p) {
+  return ceil_div(p.group_in(), ceil_div(p.group_in(), GemmBlocks::depth));
 }
-
-}  // namespace
 
 // The kernel that gathers computes whole vectors of output channels, and the sums are transposed at
 // the end, which takes as long as this many multiply-adds of each. In exchange it needs no vectors
@@ -58,52 +59,101 @@ bool pays_to_gather(const Conv2d& p) {
   return waste * (1 + transposing / static_cast<double>(taps)) < most;
 }
 
+// A dilation may spread a few taps over more cells than any memory has.
+void check_planes(const Conv2d& p, Index lanes) {
+  const double channels = static_cast<double>(std::max<Index>(p.group_in(), 1));
+  if (padded_cells(p, lanes) * channels > 1e15) throw std::bad_alloc();
+}
+
+}  // namespace
+
+template <class T>
+bool pays_tap_by_tap(const Conv2d& p) {
+  // A sum meets memory once a block, which takes as long as this many multiply-adds of it.
+  constexpr double meeting = 8;
+  const Index channels = p.group_in();
+  const bool zeros = p.pad_value == 0 && p.h.pad_mode == PadMode::constant;
+  if (!zeros || channels == 0 || p.pixels() == 0 || p.pixels() > gathered_pixels) return false;
+  if (p.in_plane() > gathered_cells_bytes / Index{sizeof(T)} / channels) return false;
+  if (!pays_to_gather<T>(p)) return false;
+  // As a matrix, a small image fills its last panel badly: 1.1x at 7x7, none at 14x14.
+  if (p.window() == 1) return channels >= 128 && p.pixels() < 8 * kernels_of<T>().gather.nr;
+  // The part of the products that is not with padding; none, if a tap meets nothing else.
+  const auto inside = [](const Axis& a) {
+    double met = 0;
+    for (Index t = 0; t < a.kernel; ++t) {
+      const Index outputs = outputs_inside(a, t).size();
+      if (outputs <= 0) return std::numeric_limits<double>::infinity();
+      met += static_cast<double>(outputs);
+    }
+    return met / static_cast<double>(a.kernel * a.out);
+  };
+  const double waiting = meeting / static_cast<double>(channels_at_once(p));
+  return inside(p.h) * inside(p.w) * (1 + waiting) < 1;
+}
+
+// Output rows whose planes fit the caches, and leave every thread some bands.
+template <class T>
+Index fitting_band(const Conv2d& p, const Plan& plan, Index bytes) {
+  const Index height = std::max<Index>(p.h.out, 1);
+  const auto planes = [&](Index band) {
+    return p.group_in() * layout_of<T>(p, plan, band).plane * Index{sizeof(T)};
+  };
+  // What every band needs for its height of windows, and each further row adds.
+  const Index fixed = planes(1), row = std::max<Index>(p.h.out > 1 ? planes(2) - fixed : 0, 1);
+  // Shorter bands than kernels would mostly copy each other's input.
+  const Index shortest = std::min<Index>(p.h.kernel, 64);
+  Index band = std::clamp(std::max(1 + (bytes - fixed) / row, shortest), Index{1}, height);
+  if (plan.threads > 1) {
+    // Shorter bands would copy too much of each other's input, or meet the weights too often.
+    const Index few = plan.gathers ? ceil_div(16 * plan.mr, std::max<Index>(p.w.out, 1)) : 1;
+    const Index least = std::min(std::max(p.h.kernel, few), band), images = p.groups * p.batch;
+    while (images * ceil_div(p.h.out, band) < 4 * plan.threads && band >= 2 * least) {
+      band = ceil_div(band, 2);
+    }
+  }
+  return ceil_div(height, ceil_div(height, band));
+}
+
 template <class T>
 Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
-  const Index m = p.group_out(), taps = p.taps(), images = p.groups * p.batch;
+  const Index m = p.group_out(), taps = p.taps();
   const GemmKernel<T>& kernel = gemm_kernel<T>(m);
   Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
   plan.lanes = kernel.lanes;
-  plan.weight_panels = {kernel.mr, false};
+  plan.weight_panels.width = kernel.mr;
   plan.filters = m == 1 && taps > 0 && p.w.kernel <= 2 * GemmBlocks::depth;
   plan.gathers = pays_to_gather<T>(p);
   if (plan.gathers) {
     plan.mr = kernels_of<T>().gather.mr;
     plan.nr = kernels_of<T>().gather.nr;
-    plan.weight_panels = {plan.nr, true};
+    plan.weight_panels = {plan.nr, PanelOrder::whole};
   }
-  check_planes(p, kernel.lanes);
-  const auto planes = [&](Index band) { return p.group_in() * layout_of<T>(p, plan, band).plane; };
-  const auto bands = [&] { return ceil_div(p.h.out, plan.band); };
-
-  // Rows that a band adds to what every band needs for its height of windows.
-  const Index added = p.h.out > 1 ? planes(2) - planes(1) : 0;
-  const Index row = std::max<Index>(added, 1) * Index{sizeof(T)};
-  const Index fixed = planes(1) * Index{sizeof(T)};
-  const Index fitting = plan.gathers ? gathered_planes_bytes : planes_bytes;
-  // Shorter bands than kernels would mostly copy each other's input.
-  const Index shortest = std::min<Index>(p.h.kernel, 64), height = std::max<Index>(p.h.out, 1);
-  plan.band = std::clamp(std::max(1 + (fitting - fixed) / row, shortest), Index{1}, height);
-  if (threads > 1) {
-    // Shorter bands would copy too much of each other's input, or meet the weights too often.
-    const Index few = plan.gathers ? ceil_div(16 * plan.mr, std::max<Index>(p.w.out, 1)) : 1;
-    const Index least = std::min(std::max(p.h.kernel, few), plan.band);
-    while (images * bands() < 4 * threads && plan.band >= 2 * least) {
-      plan.band = ceil_div(plan.band, 2);
-    }
-    share_if_few(plan, images * bands(), m);
+  Index image;  // elements of a band's planes, or of an image's cells
+  if (pays_tap_by_tap<T>(p)) {
+    // Cells are an odd number of cache lines apart, as planes are for gathering.
+    constexpr Index line = 64 / sizeof(T);
+    plan.cell_pitch = (ceil_div(p.group_in(), line) | 1) * line;
+    plan.weight_panels = {plan.nr, PanelOrder::tap_by_tap, channels_at_once(p)};
+    plan.band = p.h.out;
+    image = p.in_plane() * plan.cell_pitch;
+  } else {
+    check_planes(p, kernel.lanes);
+    plan.band = fitting_band<T>(p, plan, plan.gathers ? gathered_planes_bytes : planes_bytes);
+    image = p.group_in() * layout_of<T>(p, plan).plane;
   }
-  plan.band = ceil_div(height, ceil_div(height, plan.band));
-  if (bands() == 1 && plan.gathers) {
+  const Index bands = ceil_div(p.h.out, plan.band);
+  if (threads > 1) share_if_few(plan, p.groups * p.batch * bands, m);
+  if (bands == 1 && plan.gathers) {
     // The weights are read once for several small images, if every thread has some.
-    const Index image = std::max<Index>(planes(plan.band) * Index{sizeof(T)}, 1);
     const Index most = threads == 1 ? p.batch : ceil_div(p.batch, ceil_div(4 * threads, p.groups));
-    plan.images_at_once = std::min({2 * gathered_planes_bytes / image,
+    const Index bytes = std::max<Index>(image * Index{sizeof(T)}, 1);
+    plan.images_at_once = std::min({2 * gathered_planes_bytes / bytes,
                                     gathered_pixels / std::max<Index>(p.pixels(), 1), most});
     plan.images_at_once = std::max<Index>(plan.images_at_once, 1);
   }
-  plan.columns = plan.images_at_once * planes(plan.band);
-  const Index units = p.groups * bands() * ceil_div(p.batch, plan.images_at_once);
+  plan.columns = plan.images_at_once * image + plan.cell_pitch;
+  const Index units = p.groups * bands * ceil_div(p.batch, plan.images_at_once);
   // Tasks that take less than some microseconds are done several at a time.
   if (!plan.share_columns) plan.units_at_once = tasks_at_once(p, units);
 
@@ -114,9 +164,10 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
     plan.pixels_at_once = ceil_div(pixels, blocks);
     // Weights that are used once are packed block by block, and are in the cache then.
     plan.left_in_place = units == p.groups && blocks == 1;
-    const Index depth = plan.left_in_place ? std::min(taps, GemmBlocks::depth) : 0;
-    plan.right = (plan.pixels_at_once + depth) * plan.nr;
-    offsets += pixels;
+    const Index block =
+        plan.cell_pitch ? plan.weight_panels.channels * p.window() : GemmBlocks::depth;
+    plan.right = (plan.pixels_at_once + (plan.left_in_place ? std::min(taps, block) : 0)) * plan.nr;
+    offsets += 2 * pixels * (plan.cell_pitch ? p.window() : 1);
   } else {
     plan.left_in_place =
         plan.filters || p.batch * p.h.out * ceil_div(p.w.out, kernel.nr) <= few_panels;
@@ -232,7 +283,7 @@ PlaneLayout layout_of(const Conv2d& p, const Plan& plan) {
   template Plan plan_input_gradient<T>(const Conv2d&, const char*, int);    \
   template Plan plan_weight_gradient<T>(const Conv2d&, const char*, int);    \
   template PlaneLayout layout_of<T>(const Conv2d&, const Plan&);    \
-  template bool pays_to_gather<T>(const Conv2d&);
+  template bool pays_tap_by_tap<T>(const Conv2d&);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(std::uint64_t)

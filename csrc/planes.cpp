@@ -63,6 +63,51 @@ std::vector<std::ptrdiff_t> pixel_offsets(const Conv2d& p, const PlaneLayout& la
   return offsets;
 }
 
+Range TapPixels::range(Index tap, Range these) const {
+  const auto begin = rows.begin() + first[static_cast<std::size_t>(tap)];
+  const auto end = rows.begin() + first[static_cast<std::size_t>(tap) + 1];
+  return {std::lower_bound(begin, end, these.begin) - rows.begin(),
+          std::lower_bound(begin, end, these.end) - rows.begin()};
+}
+
+TapPixels tap_pixels(const Conv2d& p, Index cell_pitch, Index images, Index row_pitch) {
+  TapPixels met;
+  for (Index kh = 0; kh < p.h.kernel; ++kh) {
+    for (Index kw = 0; kw < p.w.kernel; ++kw) {
+      met.first.push_back(static_cast<Index>(met.rows.size()));
+      const Range oh = outputs_inside(p.h, kh), ow = outputs_inside(p.w, kw);
+      for (Index image = 0; image < images; ++image) {
+        for (Index h = oh.begin; h < oh.end; ++h) {
+          for (Index w = ow.begin; w < ow.end; ++w) {
+            const Index cell = (image * p.h.in + p.h.cell(h, kh)) * p.w.in + p.w.cell(w, kw);
+            met.cells.push_back(cell * cell_pitch);
+            met.rows.push_back((image * p.pixels() + h * p.w.out + w) * row_pitch);
+          }
+        }
+      }
+    }
+  }
+  met.first.push_back(static_cast<Index>(met.rows.size()));
+  return met;
+}
+
+template <class T>
+void write_cells(const Conv2d& p, const View<T>& image, Range channels, Index pitch, T* cells) {
+  const T* const first = image.at(0, channels.begin);
+  T* const to = cells + channels.begin;
+  const bool one_row = image.h == p.w.in * image.w;
+  const Index rows = one_row ? 1 : p.h.in, width = one_row ? p.in_plane() : p.w.in;
+  for (Index ih = 0; ih < rows; ++ih) {
+    const T* const row = first + ih * image.h;
+    T* const to_row = to + ih * p.w.in * pitch;
+    if (image.w == 1) {
+      kernels_of<T>().transpose_rows(row, image.c, channels.size(), width, to_row, pitch);
+    } else {
+      copy_rows(row, image.c, image.w, width, channels.size(), to_row, pitch);
+    }
+  }
+}
+
 template <class T>
 PlaneWriter<T>::PlaneWriter(const Conv2d& p, const PlaneLayout& layout)
     : p_(p),
@@ -143,6 +188,12 @@ void PlaneWriter<T>::write_padding(const View<T>& image, Range rows, Range copie
   }
 }
 
+#define INSTANTIATE(T) \
+  template void write_cells(const Conv2d&, const View<T>&, Range, Index, T*);
+INSTANTIATE(float)
+INSTANTIATE(double)
+INSTANTIATE(std::uint64_t)
+#undef INSTANTIATE
 template class PlaneWriter<float>;
 template class PlaneWriter<double>;
 template class PlaneWriter<std::uint64_t>;

@@ -45,6 +45,22 @@ std::vector<std::ptrdiff_t> tap_offsets(const Conv2d& p, const PlaneLayout& layo
 std::vector<std::ptrdiff_t> pixel_offsets(const Conv2d& p, const PlaneLayout& layout, Index images,
                                           Index image_planes, Index band);
 
+// For each tap the pixels that it meets inside of some images, not in their padding: the cell, where
+// cells are cell_pitch elements apart, and the row of the pixel's sums, row_pitch elements apart.
+struct TapPixels {
+  std::vector<std::ptrdiff_t> cells, rows;  // tap by tap, from the first pixel on
+  std::vector<Index> first;                 // of each tap; and the end
+
+  // Those whose rows begin in a range.
+  Range range(Index tap, Range rows) const;
+};
+TapPixels tap_pixels(const Conv2d& p, Index cell_pitch, Index images, Index row_pitch);
+
+// An image whose cells hold all channels together, without padding:
+// cell (ih, iw) stands at  (ih * W + iw) * pitch.
+template <class T>
+void write_cells(const Conv2d& p, const View<T>& image, Range channels, Index pitch, T* cells);
+
 // Writes the planes of some images of the same geometry.
 template <class T>
 class PlaneWriter {

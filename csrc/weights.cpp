@@ -2,6 +2,8 @@
 
 #include <cassert>
 
+#include "copies.hpp"
+#include "scratch.hpp"
 #include "threads.hpp"
 
 namespace convpool {
@@ -48,16 +50,27 @@ void write_panel(const Conv2d& p, const WeightView<T>& w, const T* first, Index 
 template <class T>
 void Weights<T>::pack(const Conv2d& p, const WeightView<T>& w, const WeightPanels& panels,
                       int threads, T* packed) {
-  const Index m = p.group_out(), taps = p.taps(), panel = panels.width;
-  const Index group = round_up(m, panel) * taps;
-  const Index blocks = ceil_div(taps, GemmBlocks::depth);
+  const Index m = p.group_out(), taps = p.taps(), width = panels.width, window = p.window();
+  const bool by_tap = panels.order == PanelOrder::tap_by_tap;
+  const Index most = by_tap ? panels.channels * window : GemmBlocks::depth;
+  const Index blocks = ceil_div(taps, most), unit = by_tap ? window : 1;
   parallel_for(threads, p.groups * blocks, [&](Index task) {
-    const Index g = task / blocks, k0 = task % blocks * GemmBlocks::depth;
-    const Index depth = std::min(GemmBlocks::depth, taps - k0);
-    for (Index i = 0; i < m; i += panel) {
-      const Index place = panels.whole ? i * taps + k0 * panel : k0 * round_up(m, panel) + i * depth;
-      write_panel(p, w, w.data + g * w.g + i * w.m, std::min(panel, m - i), k0, depth, panel,
-                  packed + g * group + place);
+    const Index g = task / blocks;
+    const Range block = by_tap ? piece(task % blocks, blocks, taps, unit)
+                               : Range{task % blocks * most, std::min(taps, (task % blocks + 1) * most)};
+    T* const group = packed + g * round_up(m, width) * taps;
+    Scratch own(Scratch::bytes<T>(by_tap ? block.size() * width : 0));
+    T* const unordered = own.take<T>(by_tap ? block.size() * width : 0);
+    for (Index i = 0; i < m; i += width) {
+      T* const place = group + (panels.order == PanelOrder::blocks
+                                    ? block.begin * round_up(m, width) + i * block.size()
+                                    : i * taps + block.begin * width);
+      write_panel(p, w, w.data + g * w.g + i * w.m, std::min(width, m - i), block.begin,
+                  block.size(), width, by_tap ? unordered : place);
+      for (Index t = 0; by_tap && t < window; ++t) {
+        copy_rows(unordered + t * width, 1, window * width, block.size() / window, width,
+                  place + t * (block.size() / window) * width, width);
+      }
     }
   });
 }
@@ -85,13 +98,22 @@ template <class T>
 const T* Weights<T>::block(Index g, Index channel, Index count, Index k0, Index depth,
                            T* memory) const {
   const Index width = plan_.weight_panels.width;
-  assert(plan_.weight_panels.whole && channel % width == 0);
+  assert(plan_.weight_panels.order != PanelOrder::blocks && channel % width == 0);
   if (packed_) {
     const Index group = round_up(p_.group_out(), width) * p_.taps();
     return packed_ + g * group + channel * p_.taps() + k0 * width;
   }
   write_panel(p_, w_, w_.data + g * w_.g + channel * w_.m, count, k0, depth, width, memory);
   return memory;
+}
+
+template <class T>
+typename Weights<T>::Taps Weights<T>::taps(Index g, Index channel, Index count, Range ic,
+                                           T* memory) const {
+  const Index width = plan_.weight_panels.width, window = p_.window();
+  const T* const panel = block(g, channel, count, ic.begin * window, ic.size() * window, memory);
+  if (packed_) return {panel, ic.size() * width, width};
+  return {panel, width, window * width};
 }
 
 template class Weights<float>;

@@ -42,6 +42,13 @@ class Weights {
   // width on, tap by tap, all channels. Packed into `memory` if they are not yet.
   const T* block(Index g, Index channel, Index count, Index k0, Index depth, T* memory) const;
 
+  // The same for all taps of some input channels, a block of PanelOrder::tap_by_tap.
+  struct Taps {
+    const T* data;
+    Index tap, channel;  // elements from one to the next
+  };
+  Taps taps(Index g, Index channel, Index count, Range input_channels, T* memory) const;
+
  private:
   const Conv2d& p_;
   const Plan& plan_;

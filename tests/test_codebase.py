@@ -36,6 +36,7 @@ LAYERS = [
     "pool_rules",
     "pool_passes",
     "windows",
+    "pixel_products",
     "weights",
     "plan_conv2d",
     "plan_implicit_gemm",
@@ -93,11 +94,8 @@ def compiles(compiler: str, flags: list[str]) -> bool:
     return subprocess.run(command, input="", text=True, capture_output=True).returncode == 0
 
 
-@pytest.mark.parametrize("optimisation", ["-O0", "-O2"])
 @pytest.mark.parametrize("isa", sorted(ISA_FLAGS))
-def test_objects_export_one_table_and_leak_nothing(
-    isa: str, optimisation: str, tmp_path: Path
-) -> None:
+def test_objects_export_one_table_and_leak_nothing(isa: str, tmp_path: Path) -> None:
     compiler, nm = shutil.which("c++"), shutil.which("nm")
     if compiler is None or nm is None:
         pytest.skip("no compiler or no nm")
@@ -106,7 +104,8 @@ def test_objects_export_one_table_and_leak_nothing(
         pytest.skip(f"this compiler does not know {' '.join(flags)}")
     target = tmp_path / "isa.o"
     source = CSRC / "isa" / f"{isa}.cpp"
-    command = [compiler, "-std=c++17", optimisation, "-fPIC", *flags, "-ffp-contract=fast"]
+    # Unoptimised: everything that is used is called, nothing inlined, and so has its symbol.
+    command = [compiler, "-std=c++17", "-O0", "-fPIC", *flags, "-ffp-contract=fast"]
     subprocess.run([*command, f"-I{CSRC}", "-c", str(source), "-o", str(target)], check=True)
 
     listing = subprocess.run([nm, "-C", str(target)], check=True, capture_output=True, text=True)

@@ -38,7 +38,7 @@ class PreparedConv2d:
         Parameters
         ----------
         x : array_like, ``(N, C_in, H, W)`` or ``(C_in, H, W)``
-            Of any size; the weights that were packed are used if the result has their type.
+            Of any size.
         threads, out
             See `conv2d`.
         """
@@ -68,7 +68,9 @@ def prepare_conv2d(
     precision: Precision = "highest",
     algorithm: Algorithm = "auto",
 ) -> PreparedConv2d:
-    """Pack the weights of a convolution, for calls with many images.
+    """Keep the weights of a convolution packed, for calls with many images.
+
+    They are packed when an image first asks for it: small and large images may ask for two forms.
 
     Parameters
     ----------

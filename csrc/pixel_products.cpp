@@ -1,0 +1,137 @@
+#include "pixel_products.hpp"
+
+#include <algorithm>
+
+#include "dispatch.hpp"
+
+namespace convpool {
+
+template <class T>
+PixelProducts<T>::PixelProducts(const Conv2d& p, const Plan& plan, const PlaneLayout& layout,
+                                const std::vector<std::ptrdiff_t>& taps)
+    : p_(p), plan_(plan), taps_(taps) {
+  if (!plan.gathers) return;
+  if (plan.cell_pitch) {
+    tap_pixels_ = tap_pixels(p, plan.cell_pitch, plan.images_at_once, plan.nr);
+    return;
+  }
+  pixels_ = pixel_offsets(p, layout, plan.images_at_once, p.group_in() * layout.plane, plan.band);
+  for (Index q = 0; q < plan.pixels_at_once; ++q) rows_.push_back(q * plan.nr);
+}
+
+template <class T>
+void PixelProducts<T>::operator()(Index images, Index band, Index g, Range channels,
+                                  const T* planes, const Weights<T>& weights, const T* bias,
+                                  T* scratch, T* y) const {
+  const Index pixels = images * band, blocks = ceil_div(pixels, plan_.pixels_at_once);
+  const Index nr = plan_.nr;
+  for (Index block = 0; block < blocks; ++block) {
+    const Range these = piece(block, blocks, pixels, 1);
+    for (Index oc = channels.begin; oc < channels.end; oc += nr) {
+      const Index count = std::min(nr, channels.end - oc);
+      const T* const starts = bias ? bias + g * p_.group_out() + oc : nullptr;
+      for (Index q = 0; starts && q < these.size(); ++q) {
+        std::fill(std::copy_n(starts, count, scratch + q * nr), scratch + (q + 1) * nr, T(0));
+      }
+      if (plan_.cell_pitch) {
+        if (!starts) std::fill_n(scratch, these.size() * nr, T(0));
+        multiply_tap_by_tap(these, g, oc, count, planes, weights, scratch);
+      } else {
+        multiply(these, g, oc, count, planes, weights, starts != nullptr, scratch);
+      }
+      for (Index q = these.begin, end; q < these.end; q = end) {
+        const Index n = q / band;
+        end = std::min(these.end, (n + 1) * band);
+        kernels_of<T>().transpose_rows(
+            scratch + (q - these.begin) * nr, nr, end - q, count,
+            y + (n * p_.out_channels + oc) * p_.pixels() + q - n * band, p_.pixels());
+      }
+    }
+  }
+}
+
+// sums (pixels x nr)  =  (accumulate ? sums : 0) + columns' (pixels x taps) * w' (taps x nr)
+template <class T>
+void PixelProducts<T>::multiply(Range pixels, Index g, Index oc, Index count, const T* planes,
+                                const Weights<T>& weights, bool accumulate, T* sums) const {
+  const Index taps = p_.taps();
+  T* const packed = sums + plan_.pixels_at_once * plan_.nr;
+  for (Index k0 = 0; k0 < taps; k0 += GemmBlocks::depth) {
+    const Index depth = std::min(GemmBlocks::depth, taps - k0);
+    const T* const panel = weights.block(g, oc, count, k0, depth, packed);
+    add_tiles(depth, planes, pixels.size(), pixels_.data() + pixels.begin, taps_.data() + k0, panel,
+              plan_.nr, count, sums, rows_.data(), accumulate || k0 > 0);
+  }
+}
+
+// sums (pixels x nr)  +=  the products of each tap with the cells that it meets inside the image
+template <class T>
+void PixelProducts<T>::multiply_tap_by_tap(Range pixels, Index g, Index oc, Index count,
+                                           const T* planes, const Weights<T>& weights,
+                                           T* sums) const {
+  const Index window = p_.window(), nr = plan_.nr;
+  T* const packed = sums + plan_.pixels_at_once * nr;
+  const Index blocks = ceil_div(p_.group_in(), plan_.weight_panels.channels);
+  for (Index block = 0; block < blocks; ++block) {
+    const Range ic = piece(block, blocks, p_.group_in(), 1);
+    const auto w = weights.taps(g, oc, count, ic, packed);
+    for (Index tap = 0; tap < window; ++tap) {
+      const Range met = tap_pixels_.range(tap, {pixels.begin * nr, pixels.end * nr});
+      add_tiles(ic.size(), planes + ic.begin, met.size(), tap_pixels_.cells.data() + met.begin,
+                taps_.data(), w.data + tap * w.tap, w.channel, count, sums - pixels.begin * nr,
+                tap_pixels_.rows.data() + met.begin, true);
+    }
+  }
+  // Each weight has met a pixel, so that one that is not finite shows; it must meet the padding too.
+  if (!all_finite(sums, pixels.size() * nr)) {
+    add_padding(pixels, g, oc, count, planes, weights, sums);
+  }
+}
+
+template <class T>
+void PixelProducts<T>::add_padding(Range pixels, Index g, Index oc, Index count, const T* planes,
+                                   const Weights<T>& weights, T* sums) const {
+  const Index window = p_.window(), nr = plan_.nr;
+  T* const packed = sums + plan_.pixels_at_once * nr;
+  const std::vector<std::ptrdiff_t> zeros(static_cast<std::size_t>(kernels_of<T>().gather.mr),
+                                          plan_.columns - plan_.cell_pitch);
+  const Index blocks = ceil_div(p_.group_in(), plan_.weight_panels.channels);
+  for (Index block = 0; block < blocks; ++block) {
+    const Range ic = piece(block, blocks, p_.group_in(), 1);
+    const auto w = weights.taps(g, oc, count, ic, packed);
+    for (Index tap = 0; tap < window; ++tap) {
+      const Range met = tap_pixels_.range(tap, {pixels.begin * nr, pixels.end * nr});
+      Index next = met.begin;
+      for (Index q = pixels.begin; q < pixels.end; ++q) {
+        const std::ptrdiff_t row = q * nr;
+        if (next < met.end && tap_pixels_.rows[static_cast<std::size_t>(next)] == row) {
+          ++next;
+          continue;
+        }
+        add_tiles(ic.size(), planes + ic.begin, 1, zeros.data(), taps_.data(), w.data + tap * w.tap,
+                  w.channel, count, sums - pixels.begin * nr, &row, true);
+      }
+    }
+  }
+}
+
+// Tiles of nearly equal heights, since low ones do not fill the pipeline.
+template <class T>
+void PixelProducts<T>::add_tiles(Index depth, const T* planes, Index count,
+                                 const std::ptrdiff_t* cells, const std::ptrdiff_t* steps,
+                                 const T* panel, Index panel_row, Index channels, T* sums,
+                                 const std::ptrdiff_t* rows, bool accumulate) const {
+  const GatherKernel<T>& kernel = kernels_of<T>().gather;
+  const Index vectors = ceil_div(channels, kernel.lanes), tiles = ceil_div(count, kernel.mr);
+  for (Index i = 0; i < tiles; ++i) {
+    const Range these = piece(i, tiles, count, 1);
+    kernel.tiles[these.size() - 1][vectors - 1](depth, planes, cells + these.begin, steps, panel,
+                                                panel_row, sums, rows + these.begin, accumulate);
+  }
+}
+
+template class PixelProducts<float>;
+template class PixelProducts<double>;
+template class PixelProducts<std::uint64_t>;
+
+}  // namespace convpool
