@@ -1,38 +1,42 @@
 // Copies of rows, long and short, contiguous and strided. Knows nothing of images.
 #pragma once
 
+#include <cstdint>
 #include <cstring>
 
 #include "problem.hpp"
 
 namespace convpool {
 
-// Two copies of a fixed size that overlap in the middle: for 7 floats 5x as fast as a call.
-template <std::size_t size>
-void copy_both_ends(const char* from, std::size_t bytes, char* to) {
-  char first[size], last[size];
-  std::memcpy(first, from, size);
-  std::memcpy(last, from + bytes - size, size);
-  std::memcpy(to, first, size);
-  std::memcpy(to + bytes - size, last, size);
+// Two copies of a fixed size that overlap in the middle: for 7 floats 5x as fast as a call. Words are
+// moved one by one, since compilers pass arrays of them by way of the stack.
+template <class Word>
+void copy_word(const char* from, char* to) {
+  Word word;
+  std::memcpy(&word, from, sizeof(Word));
+  std::memcpy(to, &word, sizeof(Word));
 }
+template <class Word, std::size_t words = 1>
+void copy_both_ends(const char* from, std::size_t bytes, char* to) {
+  for (std::size_t i = 0; i < words; ++i) {
+    const std::size_t first = i * sizeof(Word), last = bytes - (words - i) * sizeof(Word);
+    copy_word<Word>(from + first, to + first);
+    copy_word<Word>(from + last, to + last);
+  }
+}
+
+typedef char Word16 __attribute__((vector_size(16)));
 
 inline void copy_bytes(const void* source, std::size_t bytes, void* target) {
   const char* from = static_cast<const char*>(source);
   char* to = static_cast<char*>(target);
   if (bytes > 64) std::memcpy(to, from, bytes);
-  else if (bytes >= 32) copy_both_ends<32>(from, bytes, to);
-  else if (bytes >= 16) copy_both_ends<16>(from, bytes, to);
-  else if (bytes >= 8) copy_both_ends<8>(from, bytes, to);
-  else if (bytes >= 4) copy_both_ends<4>(from, bytes, to);
-  else if (bytes >= 2) copy_both_ends<2>(from, bytes, to);
+  else if (bytes >= 32) copy_both_ends<Word16, 2>(from, bytes, to);
+  else if (bytes >= 16) copy_both_ends<Word16>(from, bytes, to);
+  else if (bytes >= 8) copy_both_ends<std::uint64_t>(from, bytes, to);
+  else if (bytes >= 4) copy_both_ends<std::uint32_t>(from, bytes, to);
+  else if (bytes >= 2) copy_both_ends<std::uint16_t>(from, bytes, to);
   else if (bytes == 1) *to = *from;
-}
-
-template <std::size_t size>
-void copy_short_rows(const char* from, Index from_row, Index rows, std::size_t bytes, char* to,
-                     Index to_row) {
-  for (; rows > 0; --rows, from += from_row, to += to_row) copy_both_ends<size>(from, bytes, to);
 }
 
 // The strides that layers have are worth loops of their own: 2x for a first layer with stride 2.
@@ -54,8 +58,11 @@ void copy_rows(const T* from, Index step, Index from_row, Index rows, Index coun
   const std::size_t bytes = count * sizeof(T);
   if (step == 1 && bytes >= 32 && bytes <= 64) {
     // The rows of small images: the choice of a size would take as long as the copy.
-    return copy_short_rows<32>(reinterpret_cast<const char*>(from), from_row * sizeof(T), rows,
-                               bytes, reinterpret_cast<char*>(to), to_row * sizeof(T));
+    for (; rows > 0; --rows, from += from_row, to += to_row) {
+      copy_both_ends<Word16, 2>(reinterpret_cast<const char*>(from), bytes,
+                                reinterpret_cast<char*>(to));
+    }
+    return;
   }
   for (; rows > 0; --rows, from += from_row, to += to_row) copy_strided(from, step, count, to);
 }

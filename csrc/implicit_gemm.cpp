@@ -83,9 +83,23 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
   const Filter<T> filter(p, layout);
   const PixelProducts<T> pixel_products(p, plan, layout, offsets);
 
-  // Output channels `channels` for a band of output rows of some images, whose planes are there.
-  const auto multiply = [&](Index g, Range images, Range rows, Range channels, const T* planes,
-                            T* packed) {
+  // A unit is a band of images_at_once images of a group.
+  struct Unit {
+    Index g;
+    Range images, rows;
+  };
+  const Index lots = ceil_div(p.batch, plan.images_at_once), units = p.groups * lots * bands;
+  const auto unit_at = [&](Index i) {
+    const Index lot = quotient(i, bands), g = quotient(lot, lots);
+    const Index image = (lot - g * lots) * plan.images_at_once, row = (i - lot * bands) * plan.band;
+    return Unit{g,
+                {image, std::min(image + plan.images_at_once, p.batch)},
+                {row, std::min(row + plan.band, p.h.out)}};
+  };
+
+  // Output channels `channels` of a unit whose planes are there.
+  const auto multiply = [&](const Unit& unit, Range channels, const T* planes, T* packed) {
+    const auto& [g, images, rows] = unit;
     T* const first = y + (images.begin * p.out_channels + g * m) * p.pixels() + rows.begin * p.w.out;
     const Index band = rows.size() * p.w.out;
     if (plan.gathers) {
@@ -107,30 +121,18 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
     }
   };
 
-  // A unit is a band of images_at_once images of a group.
-  const Index lots = ceil_div(p.batch, plan.images_at_once), units = p.groups * lots * bands;
-  const auto group_of = [&](Index unit) { return unit / bands / lots; };
-  const auto band_of = [&](Index unit) {
-    const Index first = unit % bands * plan.band;
-    return Range{first, std::min(first + plan.band, p.h.out)};
-  };
-  const auto images_of = [&](Index unit) {
-    const Index first = unit / bands % lots * plan.images_at_once;
-    return Range{first, std::min(first + plan.images_at_once, p.batch)};
-  };
-  const auto write = [&](Index unit, Range channels, Index padded_images, T* planes) {
-    const Range images = images_of(unit);
+  const auto write = [&](const Unit& unit, Range channels, Index padded_images, T* planes) {
     if (plan.cell_pitch) {
       std::fill_n(planes + plan.columns - plan.cell_pitch + channels.begin, channels.size(), T(0));
     }
-    for (Index i = 0; i < images.size(); ++i) {
-      const View<T> image = x.from(images.begin + i, group_of(unit) * p.group_in());
+    for (Index i = 0; i < unit.images.size(); ++i) {
+      const View<T> image = x.from(unit.images.begin + i, unit.g * p.group_in());
+      T* const to = planes + i * image_planes;
       if (plan.cell_pitch) {
-        write_cells(p, image, channels, plan.cell_pitch, planes + i * image_planes);
-        continue;
+        write_cells(p, image, channels, plan.cell_pitch, to);
+      } else {
+        write_planes(image, channels, unit.rows, i < padded_images, to + channels.begin * layout.plane);
       }
-      write_planes(image, channels, band_of(unit), i < padded_images,
-                   planes + i * image_planes + channels.begin * layout.plane);
     }
   };
 
@@ -142,23 +144,26 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
       T* const packed = own.take<T>(plan.right);
       const Range these = piece(task, tasks, units, 1);
       Index padded_images = 0;
-      for (Index unit = these.begin; unit < these.end; ++unit) {
+      for (Index i = these.begin; i < these.end; ++i) {
+        const Unit unit = unit_at(i);
         write(unit, {0, p.group_in()}, padded_images, planes);
-        if (bands == 1) padded_images = std::max(padded_images, images_of(unit).size());
-        multiply(group_of(unit), images_of(unit), band_of(unit), {0, m}, planes, packed);
+        if (bands == 1) padded_images = std::max(padded_images, unit.images.size());
+        multiply(unit, {0, m}, planes, packed);
       }
     });
     return;
   }
-  for (Index unit = 0; unit < units; ++unit) {
+  for (Index i = 0; i < units; ++i) {
+    const Unit unit = unit_at(i);
+    // Whole vectors of channels, where cells hold them together.
     const Index pieces = std::min<Index>(p.group_in(), 4 * plan.threads);
-    parallel_for(plan.threads, pieces, [&](Index i) {
-      write(unit, piece(i, pieces, p.group_in(), plan.cell_pitch ? 16 : 1), 0, shared_planes);
+    parallel_for(plan.threads, pieces, [&](Index j) {
+      write(unit, piece(j, pieces, p.group_in(), plan.cell_pitch ? plan.lanes : 1), 0, shared_planes);
     });
-    parallel_for(plan.threads, plan.channel_pieces, [&](Index i) {
+    parallel_for(plan.threads, plan.channel_pieces, [&](Index j) {
       Scratch own(Scratch::bytes<T>(plan.right));
-      multiply(group_of(unit), images_of(unit), band_of(unit),
-               piece(i, plan.channel_pieces, m, plan.weight_panels.width), shared_planes, own.take<T>(plan.right));
+      const Range channels = piece(j, plan.channel_pieces, m, plan.weight_panels.width);
+      multiply(unit, channels, shared_planes, own.take<T>(plan.right));
     });
   }
 }

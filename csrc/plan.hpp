@@ -91,7 +91,8 @@ struct Plan {
 // Piece i of `count` when [0, size) is cut into pieces of whole multiples of `unit`.
 inline Range piece(Index i, Index count, Index size, Index unit) {
   const Index units = ceil_div(size, unit);
-  return {std::min(size, i * units / count * unit), std::min(size, (i + 1) * units / count * unit)};
+  return {std::min(size, quotient(i * units, count) * unit),
+          std::min(size, quotient((i + 1) * units, count) * unit)};
 }
 
 }  // namespace convpool

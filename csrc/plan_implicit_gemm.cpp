@@ -71,11 +71,12 @@ template <class T>
 bool pays_tap_by_tap(const Conv2d& p) {
   // A sum meets memory once a block, which takes as long as this many multiply-adds of it.
   constexpr double meeting = 8;
+  constexpr Index largest_window = 64;  // for lists of pixels in the caches
   const Index channels = p.group_in();
   const bool zeros = p.pad_value == 0 && p.h.pad_mode == PadMode::constant;
   if (!zeros || channels == 0 || p.pixels() == 0 || p.pixels() > gathered_pixels) return false;
   if (p.in_plane() > gathered_cells_bytes / Index{sizeof(T)} / channels) return false;
-  if (!pays_to_gather<T>(p)) return false;
+  if (!pays_to_gather<T>(p) || p.window() > largest_window) return false;
   // As a matrix, a small image fills its last panel badly: 1.1x at 7x7, none at 14x14.
   if (p.window() == 1) return channels >= 128 && p.pixels() < 8 * kernels_of<T>().gather.nr;
   // The part of the products that is not with padding; none, if a tap meets nothing else.

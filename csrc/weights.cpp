@@ -88,8 +88,10 @@ Weights<T>::Weights(const Conv2d& p, const Plan& plan, const WeightView<T>& w, T
 
 template <class T>
 LeftOperand<T> Weights<T>::matrix(Index g) const {
-  const Index group = round_up(p_.group_out(), plan_.weight_panels.width) * p_.taps();
-  if (packed_) return {{}, packed_ + g * group, false};
+  if (packed_) {
+    const Index group = round_up(p_.group_out(), plan_.weight_panels.width) * p_.taps();
+    return {{}, packed_ + g * group, false};
+  }
   assert(w_.is_contiguous(p_));
   return {{w_.data + g * w_.g, w_.m, 1}, nullptr, true};
 }

@@ -56,11 +56,11 @@ def growth(call: Callable[[], object], times: int) -> int:
 
 
 def check_leaks(call: Callable[[], object], *objects: object) -> None:
-    times = 2000
+    times = 500
     gc.collect()
     before = [sys.getrefcount(each) for each in objects]
     # Caches fill up, some by kilobytes and late; a leak goes on. No object is as small as 8 bytes.
-    assert any(growth(call, times) < 8 * times for _ in range(8))
+    assert any(growth(call, times) < 8 * times for _ in range(16))
     after = [sys.getrefcount(each) for each in objects]
     assert all(abs(b - a) < times for a, b in zip(before, after, strict=True))
 
