@@ -81,8 +81,8 @@ struct Bias {
   py::array array = no_array();
 };
 
-// Weights that prepare_conv2d keeps, which conv2d takes in the place of an array. They are packed when
-// an image first asks for a form, and stay so.
+// Weights that prepare_conv2d keeps, which conv2d takes in the place of an array. They are packed
+// when an image first asks for a form, and stay so.
 class PackedWeight {
  public:
   PackedWeight(py::array array, Index groups) : array_(std::move(array)), groups_(groups) {}
@@ -113,7 +113,8 @@ class PackedWeight {
   }
 
   // Another thread may do the same meanwhile.
-  const void* pack(const Conv2d& p, Type type, const py::array& weight, const WeightPanels& panels) {
+  const void* pack(const Conv2d& p, Type type, const py::array& weight,
+                   const WeightPanels& panels) {
     const Index size = packed_size(p, panels);
     Form form{type, panels, new_array(dtype_of(type), {size})};
     void* const packed = form.packed.mutable_data();

@@ -135,7 +135,8 @@ void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
     });
     parallel_for(plan.threads, plan.channel_pieces, [&](Index i) {
       const TaskScratch<T> own(plan);
-      multiply(g, n, pixels, piece(i, plan.channel_pieces, m, plan.weight_panels.width), shared_columns, own.right);
+      const Range channels = piece(i, plan.channel_pieces, m, plan.weight_panels.width);
+      multiply(g, n, pixels, channels, shared_columns, own.right);
     });
   }
 }

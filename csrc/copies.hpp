@@ -8,8 +8,8 @@
 
 namespace convpool {
 
-// Two copies of a fixed size that overlap in the middle: for 7 floats 5x as fast as a call. Words are
-// moved one by one, since compilers pass arrays of them by way of the stack.
+// Two copies of a fixed size that overlap in the middle: for 7 floats 5x as fast as a call. Words
+// are moved one by one, since compilers pass arrays of them by way of the stack.
 template <class Word>
 void copy_word(const char* from, char* to) {
   Word word;

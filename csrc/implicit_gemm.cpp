@@ -71,7 +71,8 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
   if (p.pixels() == 0 || p.batch == 0 || p.out_channels == 0) return;
   const Index m = p.group_out(), k = p.taps(), bands = ceil_div(p.h.out, plan.band);
   const PlaneLayout layout = layout_of<T>(p, plan);
-  const Index image_planes = plan.cell_pitch ? p.in_plane() * plan.cell_pitch : p.group_in() * layout.plane;
+  const Index image_planes =
+      plan.cell_pitch ? p.in_plane() * plan.cell_pitch : p.group_in() * layout.plane;
 
   const auto offsets = plan.cell_pitch ? channel_offsets(plan.weight_panels.channels)
                                        : tap_offsets(p, layout, p.group_in());
@@ -100,7 +101,8 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
   // Output channels `channels` of a unit whose planes are there.
   const auto multiply = [&](const Unit& unit, Range channels, const T* planes, T* packed) {
     const auto& [g, images, rows] = unit;
-    T* const first = y + (images.begin * p.out_channels + g * m) * p.pixels() + rows.begin * p.w.out;
+    const Index plane = images.begin * p.out_channels + g * m;
+    T* const first = y + plane * p.pixels() + rows.begin * p.w.out;
     const Index band = rows.size() * p.w.out;
     if (plan.gathers) {
       pixel_products(images.size(), band, g, channels, planes, weights, bias, packed, first);
@@ -131,7 +133,8 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
       if (plan.cell_pitch) {
         write_cells(p, image, channels, plan.cell_pitch, to);
       } else {
-        write_planes(image, channels, unit.rows, i < padded_images, to + channels.begin * layout.plane);
+        write_planes(image, channels, unit.rows, i < padded_images,
+                     to + channels.begin * layout.plane);
       }
     }
   };
@@ -157,8 +160,9 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
     const Unit unit = unit_at(i);
     // Whole vectors of channels, where cells hold them together.
     const Index pieces = std::min<Index>(p.group_in(), 4 * plan.threads);
+    const Index whole = plan.cell_pitch ? plan.lanes : 1;
     parallel_for(plan.threads, pieces, [&](Index j) {
-      write(unit, piece(j, pieces, p.group_in(), plan.cell_pitch ? plan.lanes : 1), 0, shared_planes);
+      write(unit, piece(j, pieces, p.group_in(), whole), 0, shared_planes);
     });
     parallel_for(plan.threads, plan.channel_pieces, [&](Index j) {
       Scratch own(Scratch::bytes<T>(plan.right));

@@ -35,7 +35,11 @@ void PixelProducts<T>::operator()(Index images, Index band, Index g, Range chann
       }
       if (plan_.cell_pitch) {
         if (!starts) std::fill_n(scratch, these.size() * nr, T(0));
-        multiply_tap_by_tap(these, g, oc, count, planes, weights, scratch);
+        add_taps(false, these, g, oc, count, planes, weights, scratch);
+        // A weight that is not finite shows, and must meet the padding too, where it gives NaN.
+        if (!all_finite(scratch, these.size() * nr)) {
+          add_taps(true, these, g, oc, count, planes, weights, scratch);
+        }
       } else {
         multiply(these, g, oc, count, planes, weights, starts != nullptr, scratch);
       }
@@ -64,53 +68,37 @@ void PixelProducts<T>::multiply(Range pixels, Index g, Index oc, Index count, co
   }
 }
 
-// sums (pixels x nr)  +=  the products of each tap with the cells that it meets inside the image
+// sums (pixels x nr)  +=  the products of each tap with the cells that it meets, those of the image or
+// those of its padding
 template <class T>
-void PixelProducts<T>::multiply_tap_by_tap(Range pixels, Index g, Index oc, Index count,
-                                           const T* planes, const Weights<T>& weights,
-                                           T* sums) const {
+void PixelProducts<T>::add_taps(bool padding, Range pixels, Index g, Index oc, Index count,
+                                const T* planes, const Weights<T>& weights, T* sums) const {
   const Index window = p_.window(), nr = plan_.nr;
   T* const packed = sums + plan_.pixels_at_once * nr;
+  T* const first_sum = sums - pixels.begin * nr;
+  std::vector<std::ptrdiff_t> zeros, rows;
   const Index blocks = ceil_div(p_.group_in(), plan_.weight_panels.channels);
   for (Index block = 0; block < blocks; ++block) {
     const Range ic = piece(block, blocks, p_.group_in(), 1);
     const auto w = weights.taps(g, oc, count, ic, packed);
     for (Index tap = 0; tap < window; ++tap) {
       const Range met = tap_pixels_.range(tap, {pixels.begin * nr, pixels.end * nr});
-      add_tiles(ic.size(), planes + ic.begin, met.size(), tap_pixels_.cells.data() + met.begin,
-                taps_.data(), w.data + tap * w.tap, w.channel, count, sums - pixels.begin * nr,
-                tap_pixels_.rows.data() + met.begin, true);
-    }
-  }
-  // Each weight has met a pixel, so that one that is not finite shows; it must meet the padding too.
-  if (!all_finite(sums, pixels.size() * nr)) {
-    add_padding(pixels, g, oc, count, planes, weights, sums);
-  }
-}
-
-template <class T>
-void PixelProducts<T>::add_padding(Range pixels, Index g, Index oc, Index count, const T* planes,
-                                   const Weights<T>& weights, T* sums) const {
-  const Index window = p_.window(), nr = plan_.nr;
-  T* const packed = sums + plan_.pixels_at_once * nr;
-  const std::vector<std::ptrdiff_t> zeros(static_cast<std::size_t>(kernels_of<T>().gather.mr),
-                                          plan_.columns - plan_.cell_pitch);
-  const Index blocks = ceil_div(p_.group_in(), plan_.weight_panels.channels);
-  for (Index block = 0; block < blocks; ++block) {
-    const Range ic = piece(block, blocks, p_.group_in(), 1);
-    const auto w = weights.taps(g, oc, count, ic, packed);
-    for (Index tap = 0; tap < window; ++tap) {
-      const Range met = tap_pixels_.range(tap, {pixels.begin * nr, pixels.end * nr});
-      Index next = met.begin;
-      for (Index q = pixels.begin; q < pixels.end; ++q) {
-        const std::ptrdiff_t row = q * nr;
-        if (next < met.end && tap_pixels_.rows[static_cast<std::size_t>(next)] == row) {
-          ++next;
-          continue;
-        }
-        add_tiles(ic.size(), planes + ic.begin, 1, zeros.data(), taps_.data(), w.data + tap * w.tap,
-                  w.channel, count, sums - pixels.begin * nr, &row, true);
+      const T* const panel = w.data + tap * w.tap;
+      if (!padding) {
+        add_tiles(ic.size(), planes + ic.begin, met.size(), tap_pixels_.cells.data() + met.begin,
+                  taps_.data(), panel, w.channel, count, first_sum,
+                  tap_pixels_.rows.data() + met.begin, true);
+        continue;
       }
+      rows.clear();
+      const std::ptrdiff_t *next = tap_pixels_.rows.data() + met.begin, *end = next + met.size();
+      for (Index q = pixels.begin; q < pixels.end; ++q) {
+        if (next < end && *next == q * nr) ++next;
+        else rows.push_back(q * nr);
+      }
+      zeros.assign(rows.size(), plan_.columns - plan_.cell_pitch);
+      add_tiles(ic.size(), planes + ic.begin, static_cast<Index>(rows.size()), zeros.data(),
+                taps_.data(), panel, w.channel, count, first_sum, rows.data(), true);
     }
   }
 }

@@ -33,10 +33,8 @@ class PixelProducts {
  private:
   void multiply(Range pixels, Index g, Index oc, Index count, const T* planes,
                 const Weights<T>& weights, bool accumulate, T* sums) const;
-  void multiply_tap_by_tap(Range pixels, Index g, Index oc, Index count, const T* planes,
-                           const Weights<T>& weights, T* sums) const;
-  void add_padding(Range pixels, Index g, Index oc, Index count, const T* planes,
-                   const Weights<T>& weights, T* sums) const;
+  void add_taps(bool padding, Range pixels, Index g, Index oc, Index count, const T* planes,
+                const Weights<T>& weights, T* sums) const;
   void add_tiles(Index depth, const T* planes, Index count, const std::ptrdiff_t* cells,
                  const std::ptrdiff_t* steps, const T* panel, Index panel_row, Index channels,
                  T* sums, const std::ptrdiff_t* rows, bool accumulate) const;

@@ -51,25 +51,34 @@ template <class T>
 void Weights<T>::pack(const Conv2d& p, const WeightView<T>& w, const WeightPanels& panels,
                       int threads, T* packed) {
   const Index m = p.group_out(), taps = p.taps(), width = panels.width, window = p.window();
-  const bool by_tap = panels.order == PanelOrder::tap_by_tap;
-  const Index most = by_tap ? panels.channels * window : GemmBlocks::depth;
-  const Index blocks = ceil_div(taps, most), unit = by_tap ? window : 1;
+  const Index padded = round_up(m, width);
+  if (panels.order != PanelOrder::tap_by_tap) {
+    const bool whole = panels.order == PanelOrder::whole;
+    const Index blocks = ceil_div(taps, GemmBlocks::depth);
+    parallel_for(threads, p.groups * blocks, [&](Index task) {
+      const Index g = task / blocks, k0 = task % blocks * GemmBlocks::depth;
+      const Index depth = std::min(GemmBlocks::depth, taps - k0);
+      for (Index i = 0; i < m; i += width) {
+        const Index place = whole ? i * taps + k0 * width : k0 * padded + i * depth;
+        write_panel(p, w, w.data + g * w.g + i * w.m, std::min(width, m - i), k0, depth, width,
+                    packed + g * padded * taps + place);
+      }
+    });
+    return;
+  }
+  const Index channels = p.group_in(), blocks = ceil_div(channels, panels.channels);
   parallel_for(threads, p.groups * blocks, [&](Index task) {
     const Index g = task / blocks;
-    const Range block = by_tap ? piece(task % blocks, blocks, taps, unit)
-                               : Range{task % blocks * most, std::min(taps, (task % blocks + 1) * most)};
-    T* const group = packed + g * round_up(m, width) * taps;
-    Scratch own(Scratch::bytes<T>(by_tap ? block.size() * width : 0));
-    T* const unordered = own.take<T>(by_tap ? block.size() * width : 0);
-    for (Index i = 0; i < m; i += width) {
-      T* const place = group + (panels.order == PanelOrder::blocks
-                                    ? block.begin * round_up(m, width) + i * block.size()
-                                    : i * taps + block.begin * width);
-      write_panel(p, w, w.data + g * w.g + i * w.m, std::min(width, m - i), block.begin,
-                  block.size(), width, by_tap ? unordered : place);
-      for (Index t = 0; by_tap && t < window; ++t) {
-        copy_rows(unordered + t * width, 1, window * width, block.size() / window, width,
-                  place + t * (block.size() / window) * width, width);
+    const Range ic = piece(task % blocks, blocks, channels, 1);
+    Scratch scratch(Scratch::bytes<T>(ic.size() * window * width));
+    T* const panel = scratch.take<T>(ic.size() * window * width);
+    T* to = packed + g * padded * taps + ic.begin * window * width;
+    for (Index i = 0; i < m; i += width, to += taps * width) {
+      write_panel(p, w, w.data + g * w.g + i * w.m, std::min(width, m - i), ic.begin * window,
+                  ic.size() * window, width, panel);
+      for (Index t = 0; t < window; ++t) {
+        copy_rows(panel + t * width, 1, window * width, ic.size(), width,
+                  to + t * ic.size() * width, width);
       }
     }
   });
