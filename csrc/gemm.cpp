@@ -23,7 +23,7 @@ struct RightPanel {
 
 template <class T>
 Index left_size(Index m, Index k) {
-  return round_up(m, gemm_kernel<T>(m).mr) * k;
+  return round_up(m, tile_rows<T>(m)) * k;
 }
 
 template <class T>
@@ -35,7 +35,7 @@ Index right_size(Index m, Index n, Index k) {
 
 template <class T>
 LeftOperand<T> pack_left(const Matrix<T>& a, Index m, Index k, T* packed) {
-  const Index mr = gemm_kernel<T>(m).mr, padded = round_up(m, mr);
+  const Index mr = tile_rows<T>(m), padded = round_up(m, mr);
   for (Index k0 = 0; k0 < k; k0 += GemmBlocks::depth) {
     const Matrix<T> columns{a.at(0, k0), a.row_stride, a.col_stride};
     pack_panels(columns.transposed(), std::min(GemmBlocks::depth, k - k0), m, mr,
@@ -48,8 +48,8 @@ template <class T>
 void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
           const RightOperand<T>& b, T* c, Index ldc, bool accumulate) {
   const GemmKernel<T>& kernel = gemm_kernel<T>(m);
-  const Index mr = kernel.mr, nr = kernel.nr;
-  assert(GemmBlocks::rows % mr == 0 && GemmBlocks::columns % nr == 0);
+  const Index mr = tile_rows<T>(m), nr = kernel.nr;
+  assert(GemmBlocks::rows % kernel.mr == 0 && GemmBlocks::columns % nr == 0);
   assert(rows.begin % mr == 0 && rows.end <= m);
   std::ptrdiff_t panel_offsets[GemmBlocks::depth];
   for (Index i = 0; i < std::min(k, GemmBlocks::depth) && !b.row_offsets; ++i) {

@@ -80,10 +80,10 @@ bool columns_are_input(const Conv2d& p) {
 template <class T>
 Plan plan_im2col(const Conv2d& p, Operation operation, const char* reason, int threads) {
   const Index taps = p.taps(), channels = p.group_out();
-  const GemmKernel<T>& kernel =
-      gemm_kernel<T>(operation == Operation::grad_input ? taps : channels);
-  Plan plan{Algorithm::im2col, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
-  plan.weight_panels.width = kernel.mr;
+  const Index rows = operation == Operation::grad_input ? taps : channels, mr = tile_rows<T>(rows);
+  const GemmKernel<T>& kernel = gemm_kernel<T>(rows);
+  Plan plan{Algorithm::im2col, reason, active_kernels().name, mr, kernel.nr, threads};
+  plan.weight_panels.width = mr;
   const bool in_place = columns_are_input(p);
 
   // The weight gradient also packs its left operand, dy, a block of pixels at a time.

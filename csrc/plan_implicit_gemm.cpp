@@ -120,9 +120,10 @@ template <class T>
 Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   const Index m = p.group_out(), taps = p.taps();
   const GemmKernel<T>& kernel = gemm_kernel<T>(m);
-  Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
+  const Index mr = tile_rows<T>(m);
+  Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, mr, kernel.nr, threads};
   plan.lanes = kernel.lanes;
-  plan.weight_panels.width = kernel.mr;
+  plan.weight_panels.width = mr;
   plan.filters = m == 1 && taps > 0 && p.w.kernel <= 2 * GemmBlocks::depth;
   plan.gathers = pays_to_gather<T>(p);
   if (plan.gathers) {
