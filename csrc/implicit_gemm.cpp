@@ -69,13 +69,14 @@ template <class T>
 void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
                            const WeightView<T>& w, const T* bias, T* y) {
   if (p.pixels() == 0 || p.batch == 0 || p.out_channels == 0) return;
-  const Index m = p.group_out(), k = p.taps(), bands = ceil_div(p.h.out, plan.band);
+  const Index m = p.group_out(), bands = ceil_div(p.h.out, plan.band);
   const PlaneLayout layout = layout_of<T>(p, plan);
   const Index image_planes =
       plan.cell_pitch ? p.in_plane() * plan.cell_pitch : p.group_in() * layout.plane;
 
-  const auto offsets = plan.cell_pitch ? channel_offsets(plan.weight_panels.channels)
-                                       : tap_offsets(p, layout, p.group_in());
+  const auto offsets = plan.cell_pitch      ? channel_offsets(plan.weight_panels.channels)
+                       : plan.by_kernel_row ? tap_offsets_by_row(p, layout)
+                                            : tap_offsets(p, layout, p.group_in());
   Scratch scratch(Scratch::bytes<T>(plan.shared));
   T* const shared = scratch.take<T>(plan.shared);
   T* const shared_planes = shared + plan.shared - (plan.share_columns ? plan.columns : 0);
@@ -118,8 +119,13 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
     }
     for (Index oh = 0; !plan.filters && oh < rows.size(); ++oh) {
       const T* const cells = planes + layout.pixel_offset(p, oh, 0);
-      const auto right = RightOperand<T>::of_rows(cells, offsets.data());
-      gemm(channels, m, p.w.out, k, left, right, first + oh * p.w.out, p.pixels(), bias != nullptr);
+      const Index row = p.group_in() * p.w.kernel;
+      const Range kh = plan.by_kernel_row ? taps_inside(p.h, rows.begin + oh) : Range{0, p.h.kernel};
+      LeftOperand<T> part = left;
+      if (left.in_place) part.matrix.data = left.matrix.at(0, kh.begin * row);
+      const auto right = RightOperand<T>::of_rows(cells, offsets.data() + kh.begin * row);
+      gemm(channels, m, p.w.out, kh.size() * row, part, right, first + oh * p.w.out, p.pixels(),
+           bias != nullptr);
     }
   };
 

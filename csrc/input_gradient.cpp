@@ -20,28 +20,27 @@ WeightView<T> weights_of(const Conv2d& p, const GradientPhase& phase, const T* w
           p.taps(),    -phase.h.tap_step * p.w.kernel, -phase.w.tap_step};
 }
 
-// The same without strides. Channels are exchanged in square blocks, since neighbours on one side are
+// The same in another order without strides. Channels are exchanged in square blocks, since neighbours on one side are
 // far apart on the other.
 template <class T>
-WeightView<T> copy_weights(const Conv2d& conv, const WeightView<T>& w, int threads, T* copy) {
+void copy_weights(const Conv2d& conv, const WeightView<T>& w, int threads,
+                  const WeightView<T>& order, T* copy) {
   constexpr Index side = 16;
   const Index m = conv.group_out(), k = conv.group_in(), blocks = ceil_div(m, side);
-  const WeightView<T> view = WeightView<T>::contiguous(conv, copy);
   parallel_for(threads, conv.groups * blocks, [&](Index task) {
     const Index g = task / blocks, oc0 = task % blocks * side;
     for (Index ic0 = 0; ic0 < k; ic0 += side) {
       for (Index oc = oc0; oc < std::min(oc0 + side, m); ++oc) {
         for (Index ic = ic0; ic < std::min(ic0 + side, k); ++ic) {
           const T* from = w.data + g * w.g + oc * w.m + ic * w.c;
-          T* to = copy + g * view.g + oc * view.m + ic * view.c;
-          for (Index kh = 0; kh < conv.h.kernel; ++kh) {
-            for (Index kw = 0; kw < conv.w.kernel; ++kw) *to++ = from[kh * w.h + kw * w.w];
+          T* to = copy + g * order.g + oc * order.m + ic * order.c;
+          for (Index kh = 0; kh < conv.h.kernel; ++kh, to += order.h) {
+            for (Index kw = 0; kw < conv.w.kernel; ++kw) to[kw] = from[kh * w.h + kw * w.w];
           }
         }
       }
     }
   });
-  return view;
 }
 
 // The rows first, first + step, ... of some planes of dx: column by column from one result for each
@@ -86,9 +85,15 @@ void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, co
   std::vector<std::unique_ptr<T[]>> copies;
   for (const GradientPhase& phase : phases) {
     weights.push_back(weights_of(p, phase, w));
-    if (phase.is_empty() || plan_implicit_gemm<T>(phase.conv, plan.reason, plan.threads).gathers) continue;
+    if (phase.is_empty()) continue;
+    const Plan part = plan_phase<T>(phase.conv, plan.reason, plan.threads);
+    if (part.gathers) continue;
     copies.push_back(new_array(p.in_channels * phase.conv.taps()));
-    weights.back() = copy_weights(phase.conv, weights.back(), plan.threads, copies.back().get());
+    T* const copy = copies.back().get();
+    const auto order = part.by_kernel_row ? WeightView<T>::by_row(phase.conv, copy)
+                                          : WeightView<T>::contiguous(phase.conv, copy);
+    copy_weights(phase.conv, weights.back(), plan.threads, order, copy);
+    weights.back() = order;
   }
 
   const bool direct = phases.size() == 1;
@@ -110,7 +115,7 @@ void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, co
           std::fill_n(next + plane * phase.conv.pixels(), phase.conv.pixels(), value);
         }
       } else {
-        const Plan part = plan_implicit_gemm<T>(phase.conv, plan.reason, plan.threads);
+        const Plan part = plan_phase<T>(phase.conv, plan.reason, plan.threads);
         implicit_gemm_forward(phase.conv, part, dy_view.from(n, 0), weights[i], bias, next);
       }
       if (direct) continue;

@@ -7,6 +7,9 @@ namespace convpool {
 
 template <class T>
 Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads);
+// The convolution of a phase of the input gradient, see gradient_phases.hpp, with finite weights.
+template <class T>
+Plan plan_phase(const Conv2d& conv, const char* reason, int threads);
 template <class T>
 Plan plan_input_gradient(const Conv2d& p, const char* reason, int threads);
 template <class T>

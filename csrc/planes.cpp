@@ -49,6 +49,19 @@ std::vector<std::ptrdiff_t> tap_offsets(const Conv2d& p, const PlaneLayout& layo
   return offsets;
 }
 
+std::vector<std::ptrdiff_t> tap_offsets_by_row(const Conv2d& p, const PlaneLayout& layout) {
+  std::vector<std::ptrdiff_t> offsets;
+  offsets.reserve(static_cast<std::size_t>(p.taps()));
+  for (Index kh = 0; kh < p.h.kernel; ++kh) {
+    for (Index c = 0; c < p.group_in(); ++c) {
+      for (Index kw = 0; kw < p.w.kernel; ++kw) {
+        offsets.push_back(c * layout.plane + layout.tap_offset(p, kh, kw));
+      }
+    }
+  }
+  return offsets;
+}
+
 std::vector<std::ptrdiff_t> pixel_offsets(const Conv2d& p, const PlaneLayout& layout, Index images,
                                           Index image_planes, Index band) {
   std::vector<std::ptrdiff_t> offsets;

@@ -90,6 +90,13 @@ inline Range outputs_reading(const Axis& axis, Index t, Range cells) {
   return {begin, std::clamp<Index>(last, begin, axis.out)};
 }
 
+// Taps of output o that read a cell of the input, not padding.
+inline Range taps_inside(const Axis& axis, Index o) {
+  const Index first = axis.cell(o, 0);
+  const Index begin = std::clamp<Index>(ceil_div(-first, axis.dilation), 0, axis.kernel);
+  return {begin, std::clamp<Index>(ceil_div(axis.in - first, axis.dilation), begin, axis.kernel)};
+}
+
 // Outputs whose tap t reads a cell of the input, not padding.
 inline Range outputs_inside(const Axis& axis, Index t) {
   return outputs_reading(axis, t, {0, axis.in});

@@ -16,6 +16,11 @@ struct WeightView {
   static WeightView contiguous(const Conv2d& p, const T* data) {
     return {data, p.group_out() * p.taps(), p.taps(), p.window(), p.w.kernel, 1};
   }
+  // The same numbers in the order of kernel rows: (groups, C_out / groups, kh, C_in / groups, kw).
+  static WeightView by_row(const Conv2d& p, const T* data) {
+    const Index row = p.group_in() * p.w.kernel;
+    return {data, p.group_out() * p.taps(), p.taps(), p.w.kernel, row, 1};
+  }
   bool is_contiguous(const Conv2d& p) const {
     return m == p.taps() && c == p.window() && h == p.w.kernel && w == 1;
   }
@@ -35,7 +40,7 @@ class Weights {
   // Packs into `memory`, unless the plan has packed weights or reads them in place.
   Weights(const Conv2d& p, const Plan& plan, const WeightView<T>& w, T* memory);
 
-  // The weights of a group as a matrix, group_out x taps; contiguous ones, if in place.
+  // The weights of a group as a matrix, group_out x taps; if in place, contiguous or by row.
   LeftOperand<T> matrix(Index g) const;
 
   // Of a whole panel: taps k0 ... k0+depth-1 of `count` output channels from a multiple of the panel's
