@@ -120,7 +120,8 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
     for (Index oh = 0; !plan.filters && oh < rows.size(); ++oh) {
       const T* const cells = planes + layout.pixel_offset(p, oh, 0);
       const Index row = p.group_in() * p.w.kernel;
-      const Range kh = plan.by_kernel_row ? taps_inside(p.h, rows.begin + oh) : Range{0, p.h.kernel};
+      const Range kh =
+          plan.by_kernel_row ? taps_inside(p.h, rows.begin + oh) : Range{0, p.h.kernel};
       LeftOperand<T> part = left;
       if (left.in_place) part.matrix.data = left.matrix.at(0, kh.begin * row);
       const auto right = RightOperand<T>::of_rows(cells, offsets.data() + kh.begin * row);

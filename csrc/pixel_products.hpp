@@ -1,6 +1,6 @@
-// Products of pixels, the rows, with packed weights, the columns: the matrix product of the
-// forward pass where the kernel gathers the pixels' windows. Knows the planes of some images and
-// which of their pixels are asked for; neither bands nor threads.
+// The forward pass where the kernel gathers the pixels' windows: pixels, the rows, times packed weights,
+// the columns. Knows the planes of some images and which of their pixels are asked for; neither
+// bands nor threads.
 #pragma once
 
 #include <cstddef>
@@ -11,12 +11,12 @@
 
 namespace convpool {
 
-// Sums run either over all taps of a channel, channel by channel, through padded planes, so that each
-// block of the weights meets all pixels at once. Or over all channels of a tap, tap by tap, which
-// leaves out the products with padding:
+// Sums run over all taps of a channel, then of the next, through padded planes. Or over all channels of
+// a tap, then of the next, which leaves out the products with padding. A 3x4 image, padding 1:
 //
-//   3x3 taps  .. kw=0: pixels without a cell     kh=0: none for    sums  |p0|p1|p2|..
-//                  to the left are left out        the first row          ^  the rows of a tile: any
+//   . . . .        the pixels that tap (0, 0) of a 3x3 kernel meets inside the image: their sums are
+//   . x x x        the rows of its tiles, 6 of 12
+//   . x x x
 //
 // (Vasudevan, Anderson and Gregg, "Parallel multi channel convolution using general matrix
 // multiplication", 2017, add 1x1 convolutions likewise.)

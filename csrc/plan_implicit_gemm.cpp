@@ -193,8 +193,8 @@ bool has_phases(const Conv2d& p) {
          p.h.stride * p.w.stride <= most;
 }
 
-// Gradients of unpadded layers are padded by the kernel less one. Without the rows of padding: 1.3x for
-// 5x5 kernels on 14x14 cells.
+// Gradients of unpadded layers are padded by the kernel less one. Without the rows of padding: 1.25x
+// for 5x5 kernels on 14x14 cells.
 template <class T>
 Plan plan_phase(const Conv2d& conv, const char* reason, int threads) {
   Plan plan = plan_implicit_gemm<T>(conv, reason, threads);
