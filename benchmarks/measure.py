@@ -126,7 +126,10 @@ def start(
         while elapsed < SAMPLE_SECONDS:
             calls = min(calls * 10, math.ceil(1.2 * calls * SAMPLE_SECONDS / elapsed))
             elapsed = _time(call, calls)
-    return Timed(peer, threads, call, PeerResult(error, calls), elapsed / calls)
+    seconds = elapsed / calls
+    # The first call of a peer that takes part in no round may have been just below the limit.
+    samples = [seconds] if seconds > SINGLE_CALL_SECONDS else []
+    return Timed(peer, threads, call, PeerResult(error, calls, samples), seconds)
 
 
 def _relative_error(y: Array, exact: Array) -> float:

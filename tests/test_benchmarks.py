@@ -202,6 +202,15 @@ def test_first_call_of_a_very_slow_peer_is_its_only_sample(
     assert len(result.peers[BASELINE].samples) == 1
 
 
+def test_peer_whose_second_call_is_too_slow_has_that_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(measure, "_time", lambda call, times: 1.0)
+    monkeypatch.setattr(measure, "SINGLE_CALL_SECONDS", 0.9)
+    result = measure.measure_layer(TINY[1], [PEERS[0]], threads=1, rounds=5)
+    assert result.peers[BASELINE].samples == [1.0]
+
+
 def test_wrong_peer_ends_the_run() -> None:
     wrong = Peer(
         "wrong", "numpy", {"conv2d": lambda layer, *_: lambda: np.ones(layer.output_shape)}
