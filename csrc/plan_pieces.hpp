@@ -9,11 +9,15 @@ namespace convpool {
 // Weights that meet at most this many panels of pixels are not worth packing.
 constexpr Index few_panels = 16;
 
-// Room for the packed weights, so that what follows begins at a cache line.
+// Elements of the packed weights of all groups.
+inline Index packed_size(const Conv2d& p, const WeightPanels& panels) {
+  return p.groups * round_up(p.group_out(), panels.width) * p.taps();
+}
+
+// Room for them, so that what follows begins at a cache line.
 template <class T>
 Index shared_weights(const Conv2d& p, const Plan& plan) {
-  const Index group = round_up(p.group_out(), plan.weight_panels.width) * p.taps();
-  return round_up(p.groups * group, 64 / sizeof(T));
+  return round_up(packed_size(p, plan.weight_panels), 64 / sizeof(T));
 }
 
 // Too few tasks for the threads: they share each task's columns and split its m output channels.

@@ -16,6 +16,17 @@ Index extent(const Axis& axis, Index outputs) {
 // A single output of a row takes no step, and strides beyond the input are allowed.
 Index phases_of(const Conv2d& p) { return p.w.out > 1 ? p.w.stride : 1; }
 
+void append_taps(const Conv2d& p, const PlaneLayout& layout, Index channels, Range kernel_rows,
+                 std::vector<std::ptrdiff_t>& offsets) {
+  for (Index c = 0; c < channels; ++c) {
+    for (Index kh = kernel_rows.begin; kh < kernel_rows.end; ++kh) {
+      for (Index kw = 0; kw < p.w.kernel; ++kw) {
+        offsets.push_back(c * layout.plane + layout.tap_offset(p, kh, kw));
+      }
+    }
+  }
+}
+
 }  // namespace
 
 double padded_cells(const Conv2d& p, Index slack) {
@@ -39,13 +50,7 @@ PlaneLayout gather_layout(const Conv2d& p, Index band, Index line) {
 std::vector<std::ptrdiff_t> tap_offsets(const Conv2d& p, const PlaneLayout& layout, Index channels) {
   std::vector<std::ptrdiff_t> offsets;
   offsets.reserve(static_cast<std::size_t>(channels * p.window()));
-  for (Index c = 0; c < channels; ++c) {
-    for (Index kh = 0; kh < p.h.kernel; ++kh) {
-      for (Index kw = 0; kw < p.w.kernel; ++kw) {
-        offsets.push_back(c * layout.plane + layout.tap_offset(p, kh, kw));
-      }
-    }
-  }
+  append_taps(p, layout, channels, {0, p.h.kernel}, offsets);
   return offsets;
 }
 
@@ -53,11 +58,7 @@ std::vector<std::ptrdiff_t> tap_offsets_by_row(const Conv2d& p, const PlaneLayou
   std::vector<std::ptrdiff_t> offsets;
   offsets.reserve(static_cast<std::size_t>(p.taps()));
   for (Index kh = 0; kh < p.h.kernel; ++kh) {
-    for (Index c = 0; c < p.group_in(); ++c) {
-      for (Index kw = 0; kw < p.w.kernel; ++kw) {
-        offsets.push_back(c * layout.plane + layout.tap_offset(p, kh, kw));
-      }
-    }
+    append_taps(p, layout, p.group_in(), {kh, kh + 1}, offsets);
   }
   return offsets;
 }

@@ -40,8 +40,8 @@ PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack);
 PlaneLayout gather_layout(const Conv2d& p, Index band, Index line);
 
 // Where the taps of some channels stand, from a pixel on, in their order or, of all channels, in that
-// of kernel rows (kh, ic, kw); and where the pixels of a band of some
-// images do, from the first plane on: the cell of a tap and a pixel stands at the sum of both.
+// of kernel rows (kh, ic, kw); and where the pixels of a band of some images do, from the first plane
+// on: the cell of a tap and a pixel stands at the sum of both.
 std::vector<std::ptrdiff_t> tap_offsets(const Conv2d& p, const PlaneLayout& layout, Index channels);
 std::vector<std::ptrdiff_t> tap_offsets_by_row(const Conv2d& p, const PlaneLayout& layout);
 std::vector<std::ptrdiff_t> pixel_offsets(const Conv2d& p, const PlaneLayout& layout, Index images,

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "gemm.hpp"
-#include "plan.hpp"
+#include "plan_pieces.hpp"
 
 namespace convpool {
 
@@ -25,11 +25,6 @@ struct WeightView {
     return m == p.taps() && c == p.window() && h == p.w.kernel && w == 1;
   }
 };
-
-// Elements of all groups.
-inline Index packed_size(const Conv2d& p, const WeightPanels& panels) {
-  return p.groups * round_up(p.group_out(), panels.width) * p.taps();
-}
 
 template <class T>
 class Weights {
