@@ -93,7 +93,7 @@ class PackedWeight {
   void use(const Conv2d& p, Type type, const py::array& weight, Plan& plan) {
     if (!plan.takes_packed_weights() || p.groups != groups_) return;
     const void* packed = find(type, plan.weight_panels);
-    if (!packed) packed = pack(p, type, weight, plan.weight_panels);
+    if (!packed) packed = pack(p, type, weight, plan.weight_panels, plan.threads);
     use_packed_weights(plan, packed);
   }
 
@@ -114,13 +114,13 @@ class PackedWeight {
 
   // Another thread may do the same meanwhile.
   const void* pack(const Conv2d& p, Type type, const py::array& weight,
-                   const WeightPanels& panels) {
+                   const WeightPanels& panels, int threads) {
     const Index size = packed_size(p, panels);
     Form form{type, panels, new_array(dtype_of(type), {size})};
     void* const packed = form.packed.mutable_data();
     run(static_cast<double>(size), type, [&](auto zero) {
       using T = decltype(zero);
-      Weights<T>::pack(p, WeightView<T>::contiguous(p, data<T>(weight)), panels, num_threads(),
+      Weights<T>::pack(p, WeightView<T>::contiguous(p, data<T>(weight)), panels, threads,
                        static_cast<T*>(packed));
     });
     if (const void* other = find(type, panels)) return other;
