@@ -5,6 +5,7 @@
 #include <numeric>
 #include <vector>
 
+#include "filters.hpp"
 #include "gemm.hpp"
 #include "numeric.hpp"
 #include "pixel_products.hpp"
@@ -14,43 +15,7 @@
 #include "weights.hpp"
 
 namespace convpool {
-
 namespace {
-
-// Rows of one output channel as filtered planes, for kernels whose matrix product would have one
-// row. Twice to three times as fast as that, since each cell is loaded for several output rows.
-template <class T>
-class Filter {
- public:
-  Filter(const Conv2d& p, const PlaneLayout& layout) : p_(p), layout_(layout) {
-    for (Index kw = 0; kw < p.w.kernel; ++kw) {
-      offsets_.push_back(layout.tap_offset(p, 0, kw));
-    }
-    // No plain sum is longer than two blocks of the matrix product.
-    const Index rows = std::max<Index>(2 * GemmBlocks::depth / p.w.kernel, 1);
-    blocks_ = ceil_div(p.h.kernel, rows);
-  }
-
-  // w are the taps of one output channel; y its rows, which hold the bias where `accumulate`.
-  void operator()(const T* w, const T* planes, Index rows, bool accumulate, T* y) const {
-    const Index down = p_.h.dilation * layout_.row;
-    for (Index c = 0; c < p_.group_in(); ++c, planes += layout_.plane) {
-      for (Index block = 0; block < blocks_; ++block, accumulate = true) {
-        const Range kh = piece(block, blocks_, p_.h.kernel, 1);
-        kernels_of<T>().filter({kh.size(), p_.w.kernel,
-                                w + c * p_.window() + kh.begin * p_.w.kernel,
-                                planes + kh.begin * down, p_.h.stride * layout_.row, down,
-                                offsets_.data(), y, p_.w.out, rows, p_.w.out, accumulate});
-      }
-    }
-  }
-
- private:
-  const Conv2d& p_;
-  PlaneLayout layout_;
-  std::vector<std::ptrdiff_t> offsets_;
-  Index blocks_;
-};
 
 std::vector<std::ptrdiff_t> channel_offsets(Index channels) {
   std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(channels));
@@ -82,7 +47,8 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
   T* const shared_planes = shared + plan.shared - (plan.share_columns ? plan.columns : 0);
   const Weights<T> weights(p, plan, w, shared);
   const PlaneWriter<T> write_planes(p, layout);
-  const Filter<T> filter(p, layout);
+  const Filter<T> filter(p, plan, layout);
+  const bool filters_images = filter.reads(x);
   const PixelProducts<T> pixel_products(p, plan, layout, offsets);
 
   // A unit is a band of images_at_once images of a group.
@@ -130,6 +96,24 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
     }
   };
 
+  // Units that follow each other, `most` or less, whose images are filtered where they stand: of a
+  // group or, if there is one image, of several. Returns how many.
+  const auto filter_images = [&](const Unit& unit, Index most) -> Index {
+    const auto& [g, images, rows] = unit;
+    const bool same_image = lots == 1;
+    Index count = 1;
+    if (bands == 1 && p.group_in() == 1) count = std::min(most, same_image ? most : lots - images.begin);
+    T* const first = y + (images.begin * p.out_channels + g) * p.pixels() + rows.begin * p.w.out;
+    const Index step = p.pixels() * (same_image ? 1 : p.out_channels);
+    for (Index i = 0; bias && i < count; ++i) {
+      std::fill_n(first + i * step, rows.size() * p.w.out, bias[same_image ? g + i : g]);
+    }
+    filter.filter_images(weights.matrix(g).matrix.data, same_image ? w.g : 0,
+                         x.from(images.begin, g * p.group_in()), same_image ? x.c : x.n, count, rows,
+                         bias != nullptr, first, step);
+    return count;
+  };
+
   const auto write = [&](const Unit& unit, Range channels, Index padded_images, T* planes) {
     if (plan.cell_pitch) {
       std::fill_n(planes + plan.columns - plan.cell_pitch + channels.begin, channels.size(), T(0));
@@ -156,6 +140,10 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
       Index padded_images = 0;
       for (Index i = these.begin; i < these.end; ++i) {
         const Unit unit = unit_at(i);
+        if (filters_images) {
+          i += filter_images(unit, these.end - i) - 1;
+          continue;
+        }
         write(unit, {0, p.group_in()}, padded_images, planes);
         if (bands == 1) padded_images = std::max(padded_images, unit.images.size());
         multiply(unit, {0, m}, planes, packed);

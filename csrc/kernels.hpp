@@ -67,6 +67,26 @@ struct FilterTask {
   bool accumulate;
 };
 
+// The same with a 3x3 kernel, for some planes of images with borders of zeros, read where they stand:
+//
+//   y[i*y_row + j]  =  (accumulate ? y[i*y_row + j] : 0)
+//       +  sum over r < 3, s < 3 of  w[3*r + s] * cell(top + i*stride + r, left + j*stride + s)
+//
+// where cell(r, s) is x[r*x_row + s], or zero outside of x_rows x x_columns cells.
+// - Sizes >= 1; stride is 1 or 2; top and left may be negative; zeros are x_columns of them.
+// - Nothing outside of the image is read, nothing outside of the rows of y is written.
+template <class T>
+struct ImageFilterTask {
+  const T *w, *x;
+  std::ptrdiff_t x_row, x_rows, x_columns;
+  const T* zeros;
+  std::ptrdiff_t top, left, stride;
+  T* y;
+  std::ptrdiff_t y_row, rows, columns;
+  bool accumulate;
+  std::ptrdiff_t planes, w_plane, x_plane, y_plane;  // how many; elements from one to the next
+};
+
 // A tile whose left operand is gathered from planes of images, one number at a time, so that it has
 // neither alignment nor rows; its right operand is packed, and its results may be any rows:
 //
@@ -126,6 +146,7 @@ struct KernelsFor {
   DealRows<T> deal_rows;
   InterleaveRows<T> interleave_rows;
   void (*filter)(const FilterTask<T>&);
+  void (*filter_image)(const ImageFilterTask<T>&);  // null without masked loads
   void (*dot_rows)(const DotTask<T>&);
 };
 

@@ -29,6 +29,7 @@ LAYERS = [
     "direct",
     "input_gradient",
     "implicit_gemm",
+    "filters",
     "weight_gradient",
     "avg_pool2d_grad",
     "pool2d_grad",

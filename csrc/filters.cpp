@@ -1,0 +1,65 @@
+#include "filters.hpp"
+
+#include <algorithm>
+#include <cassert>
+
+#include "dispatch.hpp"
+#include "gemm.hpp"
+
+namespace convpool {
+namespace {
+
+template <class T>
+bool suits_images(const Conv2d& p) {
+  const auto suits = [](const Axis& a) {
+    return a.kernel == 3 && a.dilation == 1 && (a.stride == 1 || a.stride == 2) &&
+           a.pad_mode == PadMode::constant;
+  };
+  return kernels_of<T>().filter_image && p.pad_value == 0 && suits(p.h) && suits(p.w) &&
+         p.h.stride == p.w.stride;
+}
+
+}  // namespace
+
+template <class T>
+Filter<T>::Filter(const Conv2d& p, const Plan& plan, const PlaneLayout& layout)
+    : p_(p), layout_(layout) {
+  if (!plan.filters) return;
+  for (Index kw = 0; kw < p.w.kernel; ++kw) offsets_.push_back(layout.tap_offset(p, 0, kw));
+  // No plain sum is longer than two blocks of the matrix product.
+  const Index rows = std::max<Index>(2 * GemmBlocks::depth / p.w.kernel, 1);
+  blocks_ = ceil_div(p.h.kernel, rows);
+  if (suits_images<T>(p)) zeros_.resize(static_cast<std::size_t>(p.w.in));
+}
+
+template <class T>
+void Filter<T>::operator()(const T* w, const T* planes, Index rows, bool accumulate, T* y) const {
+  const Index down = p_.h.dilation * layout_.row;
+  for (Index c = 0; c < p_.group_in(); ++c, planes += layout_.plane) {
+    for (Index block = 0; block < blocks_; ++block, accumulate = true) {
+      const Range kh = piece(block, blocks_, p_.h.kernel, 1);
+      kernels_of<T>().filter({kh.size(), p_.w.kernel, w + c * p_.window() + kh.begin * p_.w.kernel,
+                              planes + kh.begin * down, p_.h.stride * layout_.row, down,
+                              offsets_.data(), y, p_.w.out, rows, p_.w.out, accumulate});
+    }
+  }
+}
+
+template <class T>
+void Filter<T>::filter_images(const T* w, Index w_step, const View<T>& x, Index x_step,
+                              Index count, Range rows, bool accumulate, T* y,
+                              Index y_step) const {
+  assert(reads(x) && (count == 1 || p_.group_in() == 1));
+  for (Index c = 0; c < p_.group_in(); ++c, accumulate = true) {
+    kernels_of<T>().filter_image({w + c * p_.window(), x.at(0, c), x.h, p_.h.in, p_.w.in,
+                                  zeros_.data(), p_.h.cell(rows.begin, 0), p_.w.cell(0, 0),
+                                  p_.h.stride, y, p_.w.out, rows.size(), p_.w.out, accumulate,
+                                  count, w_step, x_step, y_step});
+  }
+}
+
+template class Filter<float>;
+template class Filter<double>;
+template class Filter<std::uint64_t>;
+
+}  // namespace convpool

@@ -1,0 +1,85 @@
+"""3x3 filters of planes: read where they stand by some instruction sets, copied by the others."""
+
+import numpy as np
+import pytest
+
+import convpool
+from convpool import reference
+
+
+def embedded(x: np.ndarray) -> np.ndarray:
+    """Return the same numbers as a view into NaN: what is read outside of the image shows."""
+    n, c, h, w = x.shape
+    around = np.full((n, c, h + 2, w + 3), np.nan, x.dtype)
+    around[:, :, 1:-1, 1:-2] = x
+    return around[:, :, 1:-1, 1:-2]
+
+
+def whole_numbers(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-9, 10, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("width", [*range(1, 20), 31, 32, 33, 34, 47, 48, 49, 66, 130])
+def test_widths(width: int, stride: int, dtype: type) -> None:
+    x = whole_numbers(width, 2, 3, 9, width).astype(dtype)
+    w = whole_numbers(1, 3, 1, 3, 3).astype(dtype)
+    expected = reference.conv2d(x, w, None, stride, 1, groups=3)
+    y = convpool.conv2d(embedded(x), w, None, stride, 1, groups=3, algorithm="implicit_gemm")
+    np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    "padding", [0, 3, 70, ((2, 0), (0, 2)), ((-1, 2), (3, -1)), ((0, 9), (70, 0))]
+)
+def test_paddings(padding: object, stride: int) -> None:
+    x, w = whole_numbers(2, 2, 2, 14, 21), whole_numbers(3, 2, 1, 3, 3)
+    expected = reference.conv2d(x, w, None, stride, padding, groups=2)
+    y = convpool.conv2d(embedded(x), w, None, stride, padding, groups=2, algorithm="implicit_gemm")
+    np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(1, 7, 14, 14), (5, 1, 14, 14), (4, 3, 7, 7), (2, 2, 30, 260)])
+def test_planes_and_bias(shape: tuple[int, ...], stride: int) -> None:
+    x, w = whole_numbers(4, *shape), whole_numbers(5, shape[1], 1, 3, 3)
+    bias = whole_numbers(6, shape[1])
+    expected = reference.conv2d(x, w, bias, stride, 1, groups=shape[1])
+    for threads in (1, 2):
+        options = {"groups": shape[1], "algorithm": "implicit_gemm", "threads": threads}
+        y = convpool.conv2d(x, w, bias, stride, 1, **options)
+        np.testing.assert_array_equal(y, expected)
+        y = convpool.conv2d(embedded(x), w, bias, stride, 1, **options)
+        np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_channels_are_summed(stride: int) -> None:
+    x, w, bias = whole_numbers(7, 2, 6, 10, 18), whole_numbers(8, 2, 3, 3, 3), whole_numbers(9, 2)
+    expected = reference.conv2d(x, w, bias, stride, 1, groups=2)
+    y = convpool.conv2d(embedded(x), w, bias, stride, 1, groups=2, algorithm="implicit_gemm")
+    np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("tap", range(9))
+def test_infinite_weights_meet_the_padding(tap: int) -> None:
+    w = np.ones((1, 1, 3, 3), np.float32)
+    w.flat[tap] = np.inf
+    x = np.ones((1, 1, 5, 20), np.float32)
+    y = convpool.conv2d(x, w, padding=1, algorithm="implicit_gemm")
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(y, reference.conv2d(x, w, padding=1))
+    assert np.isnan(y).any() == (tap != 4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_nothing_is_written_beside_the_rows(stride: int) -> None:
+    x, w = whole_numbers(10, 1, 2, 9, 37), whole_numbers(11, 2, 1, 3, 3)
+    expected = reference.conv2d(x, w, None, stride, 1, groups=2)
+    memory = np.full(expected.size + 64, 77, np.float32)
+    out = memory[32:-32].reshape(expected.shape)
+    convpool.conv2d(x, w, None, stride, 1, groups=2, algorithm="implicit_gemm", out=out)
+    np.testing.assert_array_equal(out, expected)
+    assert (memory[:32] == 77).all() and (memory[-32:] == 77).all()
