@@ -29,7 +29,7 @@ Filter<T>::Filter(const Conv2d& p, const Plan& plan, const PlaneLayout& layout)
   // No plain sum is longer than two blocks of the matrix product.
   const Index rows = std::max<Index>(2 * GemmBlocks::depth / p.w.kernel, 1);
   blocks_ = ceil_div(p.h.kernel, rows);
-  if (suits_images<T>(p)) zeros_.resize(static_cast<std::size_t>(p.w.in));
+  reads_images_ = suits_images<T>(p);
 }
 
 template <class T>
@@ -47,12 +47,12 @@ void Filter<T>::operator()(const T* w, const T* planes, Index rows, bool accumul
 
 template <class T>
 void Filter<T>::filter_images(const T* w, Index w_step, const View<T>& x, Index x_step,
-                              Index count, Range rows, bool accumulate, T* y,
+                              const T* zeros, Index count, Range rows, bool accumulate, T* y,
                               Index y_step) const {
   assert(reads(x) && (count == 1 || p_.group_in() == 1));
   for (Index c = 0; c < p_.group_in(); ++c, accumulate = true) {
     kernels_of<T>().filter_image({w + c * p_.window(), x.at(0, c), x.h, p_.h.in, p_.w.in,
-                                  zeros_.data(), p_.h.cell(rows.begin, 0), p_.w.cell(0, 0),
+                                  zeros, p_.h.cell(rows.begin, 0), p_.w.cell(0, 0),
                                   p_.h.stride, y, p_.w.out, rows.size(), p_.w.out, accumulate,
                                   count, w_step, x_step, y_step});
   }

@@ -22,19 +22,19 @@ class Filter {
 
   // Whether images need no planes. Without the copy 3x3 kernels take 0.35 of the time at 14x14, 0.5
   // with a stride of 2 at 112x112.
-  bool reads(const View<T>& x) const { return !zeros_.empty() && x.w == 1; }
+  bool reads(const View<T>& x) const { return reads_images_ && x.w == 1; }
 
   // The output rows `rows` of `count` planes, w_step, x_step and y_step after each other; more than one
-  // only with one input channel a group.
-  void filter_images(const T* w, Index w_step, const View<T>& x, Index x_step, Index count,
-                     Range rows, bool accumulate, T* y, Index y_step) const;
+  // only with one input channel a group. `zeros` is a row of padding, as wide as the image.
+  void filter_images(const T* w, Index w_step, const View<T>& x, Index x_step, const T* zeros,
+                     Index count, Range rows, bool accumulate, T* y, Index y_step) const;
 
  private:
   const Conv2d& p_;
   PlaneLayout layout_;
   std::vector<std::ptrdiff_t> offsets_;
-  std::vector<T> zeros_;  // a row of padding, if images are read
-  Index blocks_;
+  Index blocks_ = 1;
+  bool reads_images_ = false;
 };
 
 }  // namespace convpool

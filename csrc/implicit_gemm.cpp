@@ -98,7 +98,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
 
   // Units that follow each other, `most` or less, whose images are filtered where they stand: of a
   // group or, if there is one image, of several. Returns how many.
-  const auto filter_images = [&](const Unit& unit, Index most) -> Index {
+  const auto filter_images = [&](const Unit& unit, Index most, const T* zeros) {
     const auto& [g, images, rows] = unit;
     const bool same_image = lots == 1;
     Index count = 1;
@@ -109,8 +109,8 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
       std::fill_n(first + i * step, rows.size() * p.w.out, bias[same_image ? g + i : g]);
     }
     filter.filter_images(weights.matrix(g).matrix.data, same_image ? w.g : 0,
-                         x.from(images.begin, g * p.group_in()), same_image ? x.c : x.n, count, rows,
-                         bias != nullptr, first, step);
+                         x.from(images.begin, g * p.group_in()), same_image ? x.c : x.n, zeros,
+                         count, rows, bias != nullptr, first, step);
     return count;
   };
 
@@ -137,11 +137,12 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
       T* const planes = own.take<T>(plan.columns);
       T* const packed = own.take<T>(plan.right);
       const Range these = piece(task, tasks, units, 1);
+      if (filters_images) std::fill_n(planes, p.w.in, T(0));
       Index padded_images = 0;
       for (Index i = these.begin; i < these.end; ++i) {
         const Unit unit = unit_at(i);
         if (filters_images) {
-          i += filter_images(unit, these.end - i) - 1;
+          i += filter_images(unit, these.end - i, planes) - 1;
           continue;
         }
         write(unit, {0, p.group_in()}, padded_images, planes);

@@ -155,6 +155,7 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
     plan.images_at_once = std::max<Index>(plan.images_at_once, 1);
   }
   plan.columns = plan.images_at_once * image + plan.cell_pitch;
+  if (plan.filters) plan.columns = std::max(plan.columns, p.w.in);  // or a row of padding alone
   const Index units = p.groups * bands * ceil_div(p.batch, plan.images_at_once);
   // Tasks that take less than some microseconds are done several at a time.
   if (!plan.share_columns) plan.units_at_once = tasks_at_once(p, units);
