@@ -116,10 +116,8 @@ void pack_full_panel(const Matrix<T>& matrix, Index depth, T* panel) {
 template <class T>
 void pack_panel(const Matrix<T>& matrix, Index depth, Index used, Index width, T* panel) {
   if (matrix.row_stride == 1 && matrix.col_stride != 1) {
+    if (used < width) std::fill_n(panel, depth * width, T(0));
     kernels_of<T>().transpose_rows(matrix.data, matrix.col_stride, used, depth, panel, width);
-    for (Index k = 0; k < depth && used < width; ++k) {
-      std::fill(panel + k * width + used, panel + (k + 1) * width, T(0));
-    }
     return;
   }
   switch (used == width ? width : 0) {

@@ -32,14 +32,13 @@ void append_taps(const Conv2d& p, const PlaneLayout& layout, Index channels, Ran
 double padded_cells(const Conv2d& p, Index slack) {
   const Index rows = extent(p.h, std::max<Index>(p.h.out, 1));
   const Index row = extent(p.w, std::max<Index>(p.w.out, 1));
-  const double behind = static_cast<double>(slack) * static_cast<double>(phases_of(p));
-  return static_cast<double>(rows) * (static_cast<double>(row) + behind);
+  return static_cast<double>(rows) * static_cast<double>(row) + static_cast<double>(slack);
 }
 
 PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack) {
   const Index rows = extent(p.h, band), phases = phases_of(p);
-  const Index phase = ceil_div(extent(p.w, p.w.out), phases) + slack, row = phase * phases;
-  return {rows, phases, phase, row, rows * row};
+  const Index phase = ceil_div(extent(p.w, p.w.out), phases), row = phase * phases;
+  return {rows, phases, phase, row, (ceil_div(rows * row + slack, slack) | 1) * slack};
 }
 
 PlaneLayout gather_layout(const Conv2d& p, Index band, Index line) {

@@ -13,7 +13,9 @@ namespace convpool {
 // output column ow stands at  tap_offset(kh, kw) + ow,  whatever the stride: with stride s each row
 // is cut into s phases, every s-th cell.
 //
-//   row r   | phase 0: cells 0, s, 2s .. | slack | phase 1: cells 1, s+1 .. | slack | ...
+//   row r   | phase 0: cells 0, s, 2s .. | phase 1: cells 1, s+1 .. | ...
+//
+// A vector that overhangs a row meets the next one, whose products nobody stores.
 struct PlaneLayout {
   Index rows, phases;       // rows of a channel, phases of a row
   Index phase, row, plane;  // elements of each
@@ -31,7 +33,7 @@ struct PlaneLayout {
 // counts.
 double padded_cells(const Conv2d& p, Index slack);
 
-// The layout for a band of output rows; vectors of `slack` elements may be read behind each row.
+// The layout for a band of output rows; a vector of `slack` elements may be read behind the last row.
 PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack);
 
 // The layout for kernels that read single cells, which can step over what lies between: no phases.

@@ -146,23 +146,16 @@ class WeightGradient {
     }
   }
 
-  // Adds the parts of dw' in order, and transposes block by block, each a few cache lines.
-  void join(Index g, Range rows, const T* sums) const {
-    constexpr Index side = 16;
-    const Index parts = plan_.unit_pieces, taps = p_.taps();
-    for (Index t0 = rows.begin; t0 < rows.end; t0 += side) {
-      for (Index oc0 = 0; oc0 < m_; oc0 += side) {
-        for (Index oc = oc0; oc < std::min(oc0 + side, m_); ++oc) {
-          for (Index t = t0; t < std::min(t0 + side, rows.end); ++t) {
-            T sum = 0;
-            for (Index part = 0; part < parts; ++part) {
-              sum += sums[((g * parts + part) * taps + t) * padded_m_ + oc];
-            }
-            dw_[(g * m_ + oc) * taps + t] = sum;
-          }
-        }
-      }
+  // Adds the parts of dw' in order to the first, and transposes them.
+  void join(Index g, Range rows, T* sums) const {
+    const Index parts = plan_.unit_pieces, taps = p_.taps(), size = rows.size() * padded_m_;
+    T* const first = sums + (g * parts * taps + rows.begin) * padded_m_;
+    for (Index part = 1; part < parts; ++part) {
+      const T* const other = first + part * taps * padded_m_;
+      for (Index i = 0; i < size; ++i) first[i] += other[i];
     }
+    kernels_of<T>().transpose_rows(first, padded_m_, rows.size(), m_,
+                                   dw_ + g * m_ * taps + rows.begin, taps);
   }
 
   const Conv2d& p_;
