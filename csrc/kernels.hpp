@@ -188,6 +188,34 @@ struct Joining {
   JoinRuns<T, T> runs;
 };
 
+// Square windows of one plane, both ways at once. The first one begins at cell (top, left), which
+// may be outside the plane; the cells there count as nothing. Sums are divided, as by DivideRow.
+//
+// out[r*out_step + o] = joined cells (top + r*stride + i, left + o*stride + j),  i, j < size
+//
+// for r < rows, o < columns. The cells of a row follow each other. Every window shows a cell of
+// the plane. Returns false if there was a NaN among the cells, or a sum that is not finite: then
+// `out` may be wrong.
+template <class T>
+struct PlaneTask {
+  const T* cells;
+  std::ptrdiff_t row_step, height, width;
+  std::ptrdiff_t top, left, size;
+  T divisor, inverse;
+  T* out;
+  std::ptrdiff_t out_step, rows, columns;
+};
+
+template <class T>
+using JoinPlane = bool (*)(const PlaneTask<T>& task);
+template <class T>
+struct PlaneKernels {
+  static constexpr int most_size = 5, most_stride = 3;
+  JoinPlane<T> of[most_size - 1][most_stride];  // [size - 2][stride - 1]; null: none
+  JoinPlane<T> of_any_size;  // from 2 up to most_of_any_size, stride 1; or null
+  std::ptrdiff_t most_of_any_size;
+};
+
 // Where the cells of a window stand in memory, and which place in the image each of them has.
 struct WindowCells {
   std::ptrdiff_t rows, columns;
@@ -214,6 +242,7 @@ struct ExtremumKernels {
   Joining<T> finite_maximum, finite_minimum;         // for rows without NaN
   bool (*all_finite)(std::ptrdiff_t n, const T* cells);  // null for whole numbers; n may be 0
   FindCells<T> find;
+  PlaneKernels<T> plane_maximum, plane_minimum;
 };
 
 // out[o] = values[o] / divisors[o], given inverses[o] = 1 / divisors[o]. Returns whether all results
@@ -227,6 +256,7 @@ struct SumKernels {
   Joining<T> sum;
   DivideRow<T> divide;        // null for whole numbers
   DivideRow<T> divide_alike;  // by divisors[0], all values
+  PlaneKernels<T> plane_sum;
 };
 
 // A base for each type, so that a template finds its own.

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "pool_passes.hpp"
+#include "pool_planes.hpp"
 #include "pool_rules.hpp"
 #include "threads.hpp"
 
@@ -74,6 +75,28 @@ void reduce_planes(const Pool2d& p, int threads, const View<T>& x, const Rule& r
   });
 }
 
+// The two passes over output rows oh, oh + 1, ... of `planes` images that follow each other.
+template <class T, class Rule, class ImageAt>
+void join_rows(Index planes, const ImageAt& image_at, bool starts, Index oh, Index count,
+               Index width, const Rule& rule, VerticalPass<T, Rule>& vertical,
+               HorizontalPass<Rule>& horizontal, typename Rule::Value* values) {
+  bool finite = true, done = true;
+  for (Index k = 0; k < planes; ++k) {
+    if (starts) vertical.start(image_at(k));
+    finite &= vertical.choose_kernels(oh, count);
+    typename Rule::Value* rows_of_plane = values + k * count * width;
+    if (vertical.joins_pairs(oh, count)) {
+      vertical.join_pairs(oh, count, rows_of_plane);
+    } else if (horizontal.copies()) {
+      vertical.join(oh, count, rows_of_plane, width);
+    } else {
+      done = false;
+      vertical.join(oh, count, horizontal.values(k * count), horizontal.line_size());
+    }
+  }
+  if (!done) horizontal.join(rule.joining(finite), planes * count, values);
+}
+
 template <class T, class Rule>
 void reduce(const Pool2d& p, int threads, const View<T>& x, const Rule& rule, T* y) {
   using Value = typename Rule::Value;
@@ -90,40 +113,37 @@ void reduce(const Pool2d& p, int threads, const View<T>& x, const Rule& rule, T*
                               HorizontalPass<Rule>::scratch_bytes(p) +
                               RowDivision<Value>::scratch_bytes(p, rows_at_once) +
                               Scratch::bytes<Value>(rows_at_once * p.w.out);
+  const PlanePass<T, Rule> in_registers(p, rule, x, rows, columns);
   parallel_for(threads, ceil_div(total, task_bands), [&](Index task) {
     Scratch scratch(scratch_bytes);
     VerticalPass<T, Rule> vertical(p, rule, rows, scratch);
     HorizontalPass<Rule> horizontal(p, rule, columns, scratch);
     RowDivision<Value> division(rows, columns, rows_at_once, scratch);
-    const bool copies = horizontal.copies();
     Value* joined = scratch.take<Value>(rows_at_once * p.w.out);
     const Index end = std::min((task + 1) * task_bands, total);
     for (Index i = task * task_bands, planes; i < end; i += planes) {
       planes = std::min(planes_at_once, end - i);
       const Index plane = i / bands, first = i % bands * band;
+      const Index last = std::min(first + band, p.h.out);
       const auto image_at = [&](Index k) {
         return x.from((plane + k) / p.channels, (plane + k) % p.channels);
       };
-      const Index last = std::min(first + band, p.h.out);
+      const auto place_of = [&](Index k, Index oh) {
+        return ((plane + k) * p.h.out + oh) * p.w.out;
+      };
+      bool done = true;
+      for (Index k = 0; done && k < planes; ++k) {
+        done = in_registers.join(image_at(k), {first, last}, y + place_of(k, first));
+      }
+      if (done && !in_registers.finishes()) continue;
       for (Index oh = first, count; oh < last; oh += count) {
         count = std::min(rows_at_once, last - oh);
-        const Index offset = (plane * p.h.out + oh) * p.w.out;
+        const Index offset = place_of(0, oh);
         Value* values = place_of_values(rule, y + offset, joined);
-        bool finite = true, done = true;
-        for (Index k = 0; k < planes; ++k) {
-          if (oh == first) vertical.start(image_at(k));
-          finite &= vertical.choose_kernels(oh, count);
-          Value* rows_of_plane = values + k * count * p.w.out;
-          if (vertical.joins_pairs(oh, count)) {
-            vertical.join_pairs(oh, count, rows_of_plane);
-          } else if (copies) {
-            vertical.join(oh, count, rows_of_plane, p.w.out);
-          } else {
-            done = false;
-            vertical.join(oh, count, horizontal.values(k * count), horizontal.line_size());
-          }
+        if (!done) {
+          join_rows(planes, image_at, oh == first, oh, count, p.w.out, rule, vertical, horizontal,
+                    values);
         }
-        if (!done) horizontal.join(rule.joining(finite), planes * count, values);
         if (!rule.finishes()) continue;
         const auto row_at = [&](Index i) {
           return OutputRow<T>{image_at(i / count), rows[static_cast<std::size_t>(oh + i % count)],

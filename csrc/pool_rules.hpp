@@ -24,6 +24,14 @@ struct OutputRow {
   Index offset;  // of the row in y
 };
 
+// Whether as many cells of each count.
+inline bool are_alike(const std::vector<Window>& windows) {
+  for (const Window& window : windows) {
+    if (window.counted != windows[0].counted) return false;
+  }
+  return true;
+}
+
 // Divides rows of windows, which have divisor(row, column). Divisors, where they differ, and their
 // inverses are computed again only for rows that differ from those before.
 template <class V>
@@ -59,13 +67,6 @@ class RowDivision {
   }
 
  private:
-  static bool are_alike(const std::vector<Window>& windows) {
-    for (const Window& window : windows) {
-      if (window.counted != windows[0].counted) return false;
-    }
-    return true;
-  }
-
   void set(Index at, double divisor) {
     divisors_[at] = static_cast<V>(divisor);
     inverses_[at] = 1 / divisors_[at];
@@ -115,6 +116,13 @@ struct ExtremumRule {
   }
   JoinRows<T, T> join_cells(bool finite) const { return joining(finite).every; }
   JoinRuns<T, T> join_runs() const { return joining(false).runs; }
+  const PlaneKernels<T>& planes() const {
+    return extremum == Extremum::maximum ? kernels.plane_maximum : kernels.plane_minimum;
+  }
+  bool finishes_planes(const std::vector<Window>&, const std::vector<Window>&) const {
+    return finishes();
+  }
+  double divisor(const Window&, const Window&) const { return 1; }
   bool gains_by_finite_cells() const { return kernels.all_finite; }
   bool all_finite(Index n, const T* cells) const { return kernels.all_finite(n, cells); }
 
@@ -212,6 +220,13 @@ struct SumRule {
       return pool.sum_runs_wide;
     }
   }
+  const PlaneKernels<V>& planes() const { return kernels.plane_sum; }
+  bool finishes_planes(const std::vector<Window>& rows, const std::vector<Window>& columns) const {
+    return p.pad_value != 0 || !(are_alike(rows) && are_alike(columns));
+  }
+  double divisor(const Window& row, const Window& column) const {
+    return is_mean ? divisor_of(p, row, column) : 1;
+  }
   bool gains_by_finite_cells() const { return false; }
   bool all_finite(Index, const T*) const { return false; }
 
@@ -231,11 +246,11 @@ struct SumRule {
     }
     [[maybe_unused]] bool finite = true;
     if constexpr (std::is_floating_point_v<V>) {
-      const auto divisor = [&](const Window& row, const Window& column) {
-        return is_mean ? divisor_of(p, row, column) : 1;
+      const auto divide_by = [&](const Window& row, const Window& column) {
+        return divisor(row, column);
       };
       const auto window_at = [&](Index i) -> const Window& { return row_at(i).rows; };
-      finite = division.divide(count, window_at, divisor, sums, sums);
+      finite = division.divide(count, window_at, divide_by, sums, sums);
     }
     if constexpr (!std::is_same_v<T, V>) std::copy_n(sums, count * p.w.out, y);
     if constexpr (std::is_floating_point_v<V>) {
@@ -256,7 +271,7 @@ struct SumRule {
           sum += cells[shown_cell(p.w, columns.cell(kw)) * row.image.w];
         }
       }
-      y[ow] = static_cast<T>(is_mean ? sum / divisor_of(p, row.rows, columns) : sum);
+      y[ow] = static_cast<T>(sum / divisor(row.rows, columns));
     }
   }
 };

@@ -34,6 +34,7 @@ LAYERS = [
     "avg_pool2d_grad",
     "pool2d_grad",
     "pool2d",
+    "pool_planes",
     "pool_rules",
     "pool_passes",
     "windows",

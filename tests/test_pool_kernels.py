@@ -156,3 +156,95 @@ def test_average_gradients_that_overflow_float32_are_summed_in_float64() -> None
     dx = convpool.avg_pool2d_grad(dy, (1, 1, 6), (1, 3), 1, divisor_override=1)
     expected = np.array([3e38, np.inf, 3e38, 1, -3e38, 1], np.float32)
     assert_array_equal(dx[0, 0], expected)
+
+
+PLANES = [
+    (size, stride, padding) for size in (2, 3, 5) for stride in (1, 2, 3) for padding in (0, 1)
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size, stride, padding", [*PLANES, (5, 1, 2), (5, 2, 2)])
+def test_planes_of_every_width(size: int, stride: int, padding: int, dtype: Any) -> None:
+    geometry = {"kernel_size": size, "stride": stride, "padding": padding}
+    for width in [*range(size, 70), 97, 128, 131, 140]:
+        x = integers((1, 3, 5 + width % 4, width), dtype, seed=width)
+        for pool in POOLS:
+            expected = getattr(reference, pool)(x, **geometry).astype(dtype)
+            guarded = np.full(expected.size + 32, 77, dtype)
+            out = guarded[16:-16].reshape(expected.shape)
+            getattr(convpool, pool)(x, **geometry, out=out)
+            if pool == "avg_pool2d":
+                np.testing.assert_allclose(out, expected, rtol=1e-6)
+            else:
+                assert_array_equal(out, expected)
+            assert_array_equal(guarded[:16], 77)
+            assert_array_equal(guarded[-16:], 77)
+
+
+@pytest.mark.parametrize("size, stride, padding", PLANES)
+def test_nan_and_inf_at_every_cell_of_a_plane(size: int, stride: int, padding: int) -> None:
+    geometry = {"kernel_size": size, "stride": stride, "padding": padding}
+    for value in (np.nan, np.inf, -np.inf):
+        for cell in range(8 * 19):
+            x = integers((1, 1, 8, 19), np.float32, seed=cell)
+            x.ravel()[cell] = value
+            for pool in POOLS:
+                y = getattr(convpool, pool)(x, **geometry)
+                expected = getattr(reference, pool)(x, **geometry)
+                np.testing.assert_allclose(y, expected, rtol=1e-6)
+            y, indices = convpool.max_pool2d(x, **geometry, return_indices=True)
+            y_expected, expected = reference.max_pool2d(x, **geometry, return_indices=True)
+            assert_array_equal(y, y_expected.astype(np.float32))
+            assert_array_equal(indices, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size, stride, padding", PLANES)
+def test_planes_have_the_same_bits_with_and_without_nan(
+    size: int, stride: int, padding: int, dtype: Any
+) -> None:
+    geometry = {"kernel_size": size, "stride": stride, "padding": padding}
+    rng = np.random.default_rng(size)
+    for width in (16, 33, 70):
+        zeros = rng.choice([0.0, -0.0], (1, 4, 12, width)).astype(dtype)
+        ties = rng.choice([0.0, -0.0, -1.0], zeros.shape).astype(dtype)
+        for x in (zeros, ties, normal(zeros.shape, dtype)):
+            other = x.copy()
+            other[..., -1, -1] = np.nan  # these planes take the two passes
+            for pool in POOLS:
+                y = getattr(convpool, pool)(x, **geometry)
+                y_other = getattr(convpool, pool)(other, **geometry)
+                same = ~np.isnan(y_other)
+                assert y[same].tobytes() == y_other[same].tobytes()
+
+
+@pytest.mark.parametrize("count_include_pad", [True, False])
+def test_planes_with_a_padding_value_or_few_counted_cells(count_include_pad: bool) -> None:
+    x = integers((2, 3, 11, 21), np.float64)
+    geometry: dict[str, Any] = {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}
+    geometry["count_include_pad"] = count_include_pad
+    for pad_value in (0, 3):
+        y = convpool.avg_pool2d(x, **geometry, pad_value=pad_value)
+        expected = reference.avg_pool2d(x, **geometry, pad_value=pad_value)
+        np.testing.assert_allclose(y, expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [4, 6, 7, 8, 9, 13, 16, 17])
+def test_large_windows_of_planes(size: int, dtype: Any) -> None:
+    for shape in ((size, size + 1), (7, 9), (20, 33), (5, 70), (40, 16)):
+        geometry = {"kernel_size": size, "stride": 1, "padding": size // 2}
+        x = integers((1, 2, *shape), dtype, seed=size)
+        ties = np.random.default_rng(size).choice([0.0, -0.0, -1.0], x.shape).astype(dtype)
+        for pool in ("max_pool2d", "min_pool2d"):
+            expected = getattr(reference, pool)(x, **geometry).astype(dtype)
+            assert_array_equal(getattr(convpool, pool)(x, **geometry), expected)
+            for cells in (x, ties):
+                other = cells.copy()
+                other[..., shape[0] // 2, shape[1] // 3] = np.nan
+                y = getattr(convpool, pool)(cells, **geometry)
+                y_other = getattr(convpool, pool)(other, **geometry)
+                same = ~np.isnan(y_other)
+                assert y[same].tobytes() == y_other[same].tobytes()
+                assert_array_equal(same, ~np.isnan(getattr(reference, pool)(other, **geometry)))
