@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "dispatch.hpp"
 #include "numeric.hpp"
@@ -21,12 +22,13 @@ namespace {
 // Calls put(value, cell) for every value of y (planes, windows) that has a place in x. The indices
 // of some windows are checked while they are in the cache, and before anything is written if x is
 // worth keeping. Cells are cleared just ahead of the furthest index, as indices of pools mostly
-// ascend, so that cells are written while they are there too. Small planes go in pairs, which takes
-// a tenth less: neighbouring windows often share a cell, and the next sum waits for the one before.
+// ascend, so that cells are written while they are there too. Planes take turns, window by window:
+// neighbouring windows often share a cell, and the next sum waits for the one before. Two large
+// planes take a tenth less time than one by one, four small ones a quarter less.
 template <class T, class Put>
 void scatter(Index planes, Index windows, Index plane_size, int threads, const T* y,
              const Index* indices, T* x, bool keeps_x, Put put) {
-  constexpr Index windows_at_once = 512, most_cells_of_pair = 1 << 12;
+  constexpr Index windows_at_once = 512, most_cells_of_four = 1 << 12;
   const auto range_of = active_kernels().pool.range_of_indices;
   const auto checked_range = [&](const Index* places, Index count) {
     const IndexRange range = range_of(count, places);
@@ -40,10 +42,10 @@ void scatter(Index planes, Index windows, Index plane_size, int threads, const T
   const Index planes_of_task = ceil_div(1 << 14, std::max<Index>(1, windows + plane_size));
   parallel_for(threads, ceil_div(planes, planes_of_task), [&](Index task) {
     const Index end = std::min(planes, (task + 1) * planes_of_task);
-    for (Index plane = task * planes_of_task, pair; plane < end; plane += pair) {
-      pair = plane_size <= most_cells_of_pair ? std::min<Index>(2, end - plane) : 1;
+    for (Index plane = task * planes_of_task, turns; plane < end; plane += turns) {
+      turns = end - plane >= 4 && plane_size <= most_cells_of_four ? 4 : end - plane >= 2 ? 2 : 1;
       T* cells = x + plane * plane_size;
-      Index cleared[] = {0, 0};
+      Index cleared[] = {0, 0, 0, 0};
       const auto clear_up_to = [&](Index k, Index cell) {
         if (cell <= cleared[k]) return;
         std::fill(cells + k * plane_size + cleared[k], cells + k * plane_size + cell, T(0));
@@ -54,24 +56,28 @@ void scatter(Index planes, Index windows, Index plane_size, int threads, const T
         const T* values = y + plane * windows + first;
         const Index* places = indices + plane * windows + first;
         bool all_placed = true;
-        for (Index k = 0; k < pair; ++k) {
+        for (Index k = 0; k < turns; ++k) {
           const IndexRange range = checked_range(places + k * windows, count);
           clear_up_to(k, range.greatest + 1);
           all_placed &= range.least >= 0;
         }
-        const auto put_window = [&](Index i, T* to) {
-          if (all_placed || places[i] >= 0) put(values[i], to[places[i]]);
-        };
-        if (pair == 2) {
+        const auto put_windows = [&](auto together) {
           for (Index i = 0; i < count; ++i) {
-            put_window(i, cells);
-            put_window(i + windows, cells + plane_size);
+            for (Index k = 0; k < together; ++k) {
+              const Index window = i + k * windows, place = places[window];
+              if (all_placed || place >= 0) put(values[window], cells[k * plane_size + place]);
+            }
           }
+        };
+        if (turns == 4) {
+          put_windows(std::integral_constant<Index, 4>());
+        } else if (turns == 2) {
+          put_windows(std::integral_constant<Index, 2>());
         } else {
-          for (Index i = 0; i < count; ++i) put_window(i, cells);
+          put_windows(std::integral_constant<Index, 1>());
         }
       }
-      for (Index k = 0; k < pair; ++k) clear_up_to(k, plane_size);
+      for (Index k = 0; k < turns; ++k) clear_up_to(k, plane_size);
     }
   });
 }
