@@ -5,21 +5,9 @@
 
 #include "dispatch.hpp"
 #include "gemm.hpp"
+#include "plan_implicit_gemm.hpp"
 
 namespace convpool {
-namespace {
-
-template <class T>
-bool suits_images(const Conv2d& p) {
-  const auto suits = [](const Axis& a) {
-    return a.kernel == 3 && a.dilation == 1 && (a.stride == 1 || a.stride == 2) &&
-           a.pad_mode == PadMode::constant;
-  };
-  return kernels_of<T>().filter_image && p.pad_value == 0 && suits(p.h) && suits(p.w) &&
-         p.h.stride == p.w.stride;
-}
-
-}  // namespace
 
 template <class T>
 Filter<T>::Filter(const Conv2d& p, const Plan& plan, const PlaneLayout& layout)
@@ -29,7 +17,7 @@ Filter<T>::Filter(const Conv2d& p, const Plan& plan, const PlaneLayout& layout)
   // No plain sum is longer than two blocks of the matrix product.
   const Index rows = std::max<Index>(2 * GemmBlocks::depth / p.w.kernel, 1);
   blocks_ = ceil_div(p.h.kernel, rows);
-  reads_images_ = suits_images<T>(p);
+  reads_images_ = kernels_of<T>().filter_image && suits_images(p);
 }
 
 template <class T>

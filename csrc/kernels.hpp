@@ -107,18 +107,37 @@ struct GatherKernel {
   GatherTile<T> tiles[max_rows][max_vectors];  // [rows - 1][columns / lanes - 1]
 };
 
-// The weight gradient of one plane and one output channel:
+// The weight gradient of one plane and some output channels:
 //
-//   sums[t]  =  sum over i < rows, j < columns of  dy[i*dy_row + j] * x[i*x_step + x_offsets[t] + j]
+//   sums[(r*kw + s) * sum_step + o]  +=  sum over i < rows, j < columns of
+//                      dy[o*dy_plane + i*dy_row + j] * x[i*x_step + r*x_row + x_offsets[s] + j]
 //
-// A whole vector is readable where the last column of x is. The order of the sum depends on the
-// vector length.
+// for r < kh, s < kw, o < channels. A whole vector is readable where the last column of x is. The
+// order of the sum depends on the vector length.
 template <class T>
 struct DotTask {
-  const T *x, *dy;
-  std::ptrdiff_t x_step, dy_row, rows, columns, taps;
-  const std::ptrdiff_t* x_offsets;
+  const T* dy;
+  std::ptrdiff_t dy_row, dy_plane, rows, columns, channels;
   T* sums;
+  std::ptrdiff_t sum_step, kh, kw;
+  const T* x;
+  std::ptrdiff_t x_step, x_row;
+  const std::ptrdiff_t* x_offsets;
+};
+
+// The same for a 3x3 kernel and an image that is read where it stands, as by ImageFilterTask. At least
+// two rows.
+template <class T>
+struct ImageDotTask {
+  const T* dy;
+  std::ptrdiff_t dy_row, dy_plane, rows, columns, channels;
+  T* sums;
+  std::ptrdiff_t sum_step;
+  static constexpr std::ptrdiff_t kw = 3;
+  const T* x;
+  std::ptrdiff_t x_row, x_rows, x_columns;
+  const T* zeros;
+  std::ptrdiff_t top, left, stride;
 };
 
 // to[k*to_row + i]  =  from[i*from_row + k]  for i < rows, k < depth
@@ -148,6 +167,7 @@ struct KernelsFor {
   void (*filter)(const FilterTask<T>&);
   void (*filter_image)(const ImageFilterTask<T>&);  // null without masked loads
   void (*dot_rows)(const DotTask<T>&);
+  void (*dot_image)(const ImageDotTask<T>&);  // null without masked loads
 };
 
 // Rows of a pool, joined cell by cell (+, or the larger or smaller cell):

@@ -183,6 +183,14 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   return plan;
 }
 
+bool suits_images(const Conv2d& p) {
+  const auto suits = [](const Axis& a) {
+    return a.kernel == 3 && a.dilation == 1 && (a.stride == 1 || a.stride == 2) &&
+           a.pad_mode == PadMode::constant;
+  };
+  return p.pad_value == 0 && suits(p.h) && suits(p.w) && p.h.stride == p.w.stride;
+}
+
 bool few_cells(const Conv2d& p) {
   if (p.pixels() == 0 || p.taps() == 0) return false;
   return padded_cells(p, 0) <= static_cast<double>(p.window()) * p.pixels();
@@ -247,6 +255,31 @@ bool suits_input_gradient(const Conv2d& p) {
   return true;
 }
 
+// Whether a weight gradient takes less time as products of rows, whose vectors are pixels, than by the
+// kernel that gathers, whose vectors are output channels: cycles for one of the sums. 2 to 5x for
+// groups of 4 channels, none from 16 on.
+template <class T>
+bool pays_as_dots(const Conv2d& p) {
+  constexpr double packing = 1, latency = 4;  // of a pixel of dy; of a multiply-add
+  const bool in_place = kernels_of<T>().dot_image && suits_images(p);
+  const bool shares_rows = p.h.stride == 1 && p.h.dilation == 1;
+  const double loading = !shares_rows ? 1.6 : in_place ? 1 : 1.25;  // beside each multiply-add
+  const double joining = in_place ? 6 : 12;                         // the lanes of a sum
+  const Index m = p.group_out(), lanes = kernels_of<T>().gather.lanes;
+  if (m == 1) return true;
+  const double bytes = static_cast<double>(lanes * Index{sizeof(T)}), cycles = bytes / 64;
+  const double vectors = static_cast<double>(ceil_div(m, lanes)) / static_cast<double>(m);
+  const double gathered = vectors * cycles + packing / static_cast<double>(p.taps());
+
+  const Index whole = p.w.out / lanes, rest = p.w.out % lanes;
+  const bool has_half = bytes == 64 && rest > 0 && 2 * rest <= lanes;
+  const double row = static_cast<double>(whole) + (has_half ? 0.5 : rest > 0 ? 1.0 : 0.0);
+  const double waiting = latency / static_cast<double>(std::min<Index>(p.window(), 9));
+  const double dots = static_cast<double>(p.h.out) * row * std::max(cycles * loading, waiting) +
+                      joining * (has_half && whole > 0 ? 2.0 : 1.0);
+  return dots < gathered * static_cast<double>(p.pixels());
+}
+
 // Units of about this many pixels, blocks of which order the sums: they depend on nothing but the
 // shape.
 template <class T>
@@ -258,7 +291,7 @@ Plan plan_weight_gradient(const Conv2d& p, const char* reason, int threads) {
   const GatherKernel<T>& kernel = kernels_of<T>().gather;
   Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
   plan.lanes = kernel.lanes;
-  plan.filters = m == 1;
+  plan.filters = pays_as_dots<T>(p);
   plan.gathers = !plan.filters;
   check_planes(p, kernel.lanes);
 
@@ -282,8 +315,9 @@ Plan plan_weight_gradient(const Conv2d& p, const char* reason, int threads) {
   plan.units_at_once = tasks_at_once(p, p.groups * plan.unit_pieces * plan.channel_pieces);
   const Index channels = ceil_div(p.group_in(), plan.channel_pieces);
   plan.columns = plan.images_at_once * channels * layout_of<T>(p, plan, plan.band).plane;
+  if (plan.filters) plan.columns = std::max(plan.columns, p.w.in);  // or a row of padding alone
   plan.right = plan.filters ? 0 : GemmBlocks::depth * kernel.nr;
-  plan.shared = p.groups * plan.unit_pieces * taps * round_up(m, kernel.lanes);
+  plan.shared = p.groups * plan.unit_pieces * taps * (plan.filters ? m : round_up(m, kernel.lanes));
   const Index offsets = channels * p.window() + plan.images_at_once * plan.band * width;
   plan.scratch_bytes = Scratch::bytes<T>(plan.shared) + offsets * Index{sizeof(std::ptrdiff_t)} +
                        threads * (Scratch::bytes<T>(plan.columns) + Scratch::bytes<T>(plan.right));

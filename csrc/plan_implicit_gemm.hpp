@@ -27,6 +27,9 @@ bool pays_tap_by_tap(const Conv2d& p);
 // A wide dilation may spread few taps over more cells than there are columns.
 bool few_cells(const Conv2d& p);
 
+// Whether kernels that read images where they stand know this geometry.
+bool suits_images(const Conv2d& p);
+
 // Whether the input gradient can be, and whether it should be, convolutions of dy.
 bool has_phases(const Conv2d& p);
 bool suits_input_gradient(const Conv2d& p);

@@ -18,7 +18,8 @@ namespace {
 //
 //   dw' (taps x group_out)  +=  cols (taps x pixels)  *  dy' (pixels x group_out)
 //
-// Only dy is packed, transposed, and it is smaller than the columns by a factor of kh * kw.
+// Only dy is packed, transposed, and it is smaller than the columns by a factor of kh * kw. With few
+// output channels a group, dw' is made of products of rows, which need no packing.
 template <class T>
 class WeightGradient {
  public:
@@ -29,12 +30,13 @@ class WeightGradient {
         x_(x),
         dw_(dw),
         m_(p.group_out()),
-        padded_m_(round_up(m_, plan.lanes)),
+        padded_m_(plan.filters ? m_ : round_up(m_, plan.lanes)),
         layout_(layout_of<T>(p, plan)),
         write_planes_(p, layout_),
         bands_(ceil_div(p.h.out, plan.band)),
         units_(p.pixels() == 0 ? 0 : bands_ * ceil_div(p.batch, plan.images_at_once)),
-        image_planes_(ceil_div(p.group_in(), plan.channel_pieces) * layout_.plane) {
+        image_planes_(ceil_div(p.group_in(), plan.channel_pieces) * layout_.plane),
+        reads_images_(plan.filters && kernels_of<T>().dot_image && suits_images(p) && x.w == 1) {
     tap_offsets_ = tap_offsets(p, layout_, ceil_div(p.group_in(), plan.channel_pieces));
     if (plan.filters) return;
     pixel_offsets_ = pixel_offsets(p, layout_, plan.images_at_once, image_planes_, plan.band);
@@ -61,12 +63,16 @@ class WeightGradient {
         const Range units = piece(part, parts, units_, 1);
         for (Index unit = units.begin; unit < units.end; ++unit) {
           const Range images = images_of(unit), band = band_of(unit);
+          if (reads_images_ && band.size() > 1) {
+            add_image_dots(g, images.begin, band, channels, planes, mine);
+            continue;
+          }
           for (Index i = 0; i < images.size(); ++i) {
             const View<T> image = x_.from(images.begin + i, g * p_.group_in());
             write_planes_(image, channels, band, i < padded_images, planes + i * image_planes_);
           }
           if (bands_ == 1 && pieces == 1) padded_images = std::max(padded_images, images.size());
-          plan_.filters ? add_dots(g, images, band, channels, planes, mine)
+          plan_.filters ? add_dots(g, images.begin, band, channels, planes, mine)
                         : add_products(g, images, band, channels, planes, packed, mine);
         }
       }
@@ -97,15 +103,19 @@ class WeightGradient {
     const GatherKernel<T>& kernel = kernels_of<T>().gather;
     const Index image_pixels = band.size() * p_.w.out, pixels = images.size() * image_pixels;
     const Index blocks = ceil_div(pixels, GemmBlocks::depth), taps = channels.size() * p_.window();
+    const Index tiles = ceil_div(taps, kernel.mr);
     for (Index block = 0; block < blocks; ++block) {
       const Range these = piece(block, blocks, pixels, 1);
       for (Index j = 0; j < m_; j += kernel.nr) {
         pack_dy(g * m_ + j, std::min(kernel.nr, m_ - j), images.begin, band, these, packed);
         const Index vectors = ceil_div(std::min(kernel.nr, m_ - j), kernel.lanes);
-        for (Index i = 0; i < taps; i += kernel.mr) {
-          kernel.tiles[std::min(kernel.mr, taps - i) - 1][vectors - 1](
-              these.size(), planes, tap_offsets_.data() + i, pixel_offsets_.data() + these.begin,
-              packed, kernel.nr, sums + i * padded_m_ + j, row_offsets_.data(), true);
+        // Of nearly equal heights, since low tiles do not fill the pipeline.
+        for (Index i = 0; i < tiles; ++i) {
+          const Range rows = piece(i, tiles, taps, 1);
+          kernel.tiles[rows.size() - 1][vectors - 1](
+              these.size(), planes, tap_offsets_.data() + rows.begin,
+              pixel_offsets_.data() + these.begin, packed, kernel.nr,
+              sums + rows.begin * padded_m_ + j, row_offsets_.data(), true);
         }
       }
     }
@@ -124,26 +134,44 @@ class WeightGradient {
     }
   }
 
-  // No lane sums more products than a block has pixels, even of the shortest vectors.
-  void add_dots(Index g, Range images, Range band, Range channels, const T* planes, T* sums) const {
-    constexpr Index most = GemmBlocks::depth * 4;
-    const Index window = p_.window(), columns = std::min(most, p_.w.out), rows = most / columns;
-    const Index step = p_.h.stride * layout_.row;
-    std::vector<T> dots(static_cast<std::size_t>(window));
-    for (Index n = images.begin; n < images.end; ++n) {
+  // Calls dot(c, dy, rows, columns, sums) for blocks of the output rows and columns of each input
+  // channel: two rows or more, if there are. No lane sums more products than a block of add_products
+  // has pixels.
+  template <class Dot>
+  void for_each_dot(Index g, Index n, Range band, Range channels, T* sums, Dot dot) const {
+    const Index half = GemmBlocks::depth * plan_.lanes / 2;
+    const Index most_columns = std::min(half / 2, p_.w.out), least_rows = half / most_columns;
+    const Index blocks = std::max<Index>(band.size() / least_rows, 1);
+    for (Index i = 0; i < blocks; ++i) {
+      const Range rows = piece(i, blocks, band.size(), 1);
       for (Index c = 0; c < channels.size(); ++c) {
-        const T* const x = planes + (n - images.begin) * image_planes_ + c * layout_.plane;
-        for (Index oh = 0; oh < band.size(); oh += rows) {
-          for (Index ow = 0; ow < p_.w.out; ow += columns) {
-            kernels_of<T>().dot_rows({x + oh * step + ow, dy_at(n, g, band) + oh * p_.w.out + ow,
-                                      step, p_.w.out, std::min(rows, band.size() - oh),
-                                      std::min(columns, p_.w.out - ow), window,
-                                      tap_offsets_.data(), dots.data()});
-            for (Index t = 0; t < window; ++t) sums[(c * window + t) * padded_m_] += dots[t];
-          }
+        for (Index ow = 0; ow < p_.w.out; ow += most_columns) {
+          dot(c, dy_at(n, g * m_, band) + rows.begin * p_.w.out + ow, rows,
+              Range{ow, std::min(ow + most_columns, p_.w.out)}, sums + c * p_.window() * padded_m_);
         }
       }
     }
+  }
+
+  void add_dots(Index g, Index n, Range band, Range channels, const T* planes, T* sums) const {
+    const Index step = p_.h.stride * layout_.row, down = p_.h.dilation * layout_.row;
+    for_each_dot(g, n, band, channels, sums, [&](Index c, const T* dy, Range rows, Range columns, T* to) {
+      const T* const x = planes + c * layout_.plane + rows.begin * step + columns.begin;
+      kernels_of<T>().dot_rows({dy, p_.w.out, p_.pixels(), rows.size(), columns.size(), m_, to,
+                                padded_m_, p_.h.kernel, p_.w.kernel, x, step, down,
+                                tap_offsets_.data()});
+    });
+  }
+
+  // Without planes; `zeros` is memory for a row of padding.
+  void add_image_dots(Index g, Index n, Range band, Range channels, T* zeros, T* sums) const {
+    std::fill_n(zeros, p_.w.in, T(0));
+    for_each_dot(g, n, band, channels, sums, [&](Index c, const T* dy, Range rows, Range columns, T* to) {
+      kernels_of<T>().dot_image({dy, p_.w.out, p_.pixels(), rows.size(), columns.size(), m_, to,
+                                 padded_m_, x_.at(n, g * p_.group_in() + channels.begin + c), x_.h,
+                                 p_.h.in, p_.w.in, zeros, p_.h.cell(band.begin + rows.begin, 0),
+                                 p_.w.cell(columns.begin, 0), p_.w.stride});
+    });
   }
 
   // Adds the parts of dw' in order to the first, and transposes them.
@@ -167,6 +195,7 @@ class WeightGradient {
   PlaneLayout layout_;
   PlaneWriter<T> write_planes_;
   Index bands_, units_, image_planes_;
+  bool reads_images_;
   std::vector<std::ptrdiff_t> tap_offsets_, pixel_offsets_, row_offsets_;
 };
 

@@ -1,0 +1,102 @@
+"""Weight gradients of few output channels a group: sums of products of rows."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+import convpool
+from convpool import reference
+
+WIDTHS = [*range(3, 20), 24, 25, 31, 32, 33, 40, 41, 47, 48, 49, 66]
+
+
+def whole_numbers(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-9, 10, shape).astype(np.float32)
+
+
+def embedded(x: np.ndarray) -> np.ndarray:
+    """Return the same numbers as a view into NaN: what is read outside of the image shows."""
+    n, c, h, w = x.shape
+    around = np.full((n, c, h + 2, w + 3), np.nan, x.dtype)
+    around[:, :, 1:-1, 1:-2] = x
+    return around[:, :, 1:-1, 1:-2]
+
+
+def check(x: np.ndarray, channels: int, kernel: object, *geometry: object, groups: int = 1) -> None:
+    """Compare with the definition; `geometry` is stride, padding and dilation."""
+    options = {"groups": groups, "algorithm": "implicit_gemm"}
+    weight = (channels, x.shape[1] // groups, *np.broadcast_to(kernel, 2))
+    y = convpool.conv2d(x, np.zeros(weight, x.dtype), None, *geometry, groups=groups)
+    dy = whole_numbers(channels, *y.shape).astype(x.dtype)
+    expected = reference.conv2d_grad_weight(dy, x, kernel, *geometry, groups=groups)
+    for cells in (x, embedded(x)):
+        dw = convpool.conv2d_grad_weight(dy, cells, kernel, *geometry, **options)
+        np.testing.assert_array_equal(dw, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_widths(width: int, stride: int, dtype: type) -> None:
+    x = whole_numbers(width, 2, 3, 11, width).astype(dtype)
+    check(x, 3, 3, stride, 1, groups=3)
+    check(x, 3, 5, stride, 2, groups=3)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [*product(range(1, 5), repeat=2), 5, 7, 11, (9, 2), (1, 13)])
+def test_kernels(kernel: object, stride: int) -> None:
+    x = whole_numbers(1, 1, 2, 21, 28)
+    for dilation in (1, (2, 1)):
+        check(x, 2, kernel, stride, 0, dilation, groups=2)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("height", range(1, 9))
+def test_few_rows(height: int, stride: int) -> None:
+    for kernel in (2, 3, 4, 5):
+        check(whole_numbers(2, 1, 2, height, 23), 2, kernel, stride, kernel - 1, groups=2)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", range(1, 10))
+def test_channels_of_a_group(channels: int, stride: int) -> None:
+    x = whole_numbers(3, 2, 6, 30, 29)
+    for kernel in (3, 5):
+        check(x, 3 * channels, kernel, stride, 1, groups=3)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    "padding", [0, 3, 70, ((2, 0), (0, 2)), ((-1, 2), (3, -1)), ((0, 9), (70, 0))]
+)
+def test_paddings(padding: object, stride: int) -> None:
+    check(whole_numbers(4, 2, 2, 14, 21), 4, 3, stride, padding, groups=2)
+
+
+def test_large_images() -> None:
+    check(whole_numbers(5, 1, 1, 3, 5000), 1, 3, 1, 1)
+    check(whole_numbers(5, 1, 1, 130, 150), 2, 3, 1, 1)
+    check(whole_numbers(5, 1, 1, 130, 150), 1, 7, 2, 3)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_infinite_cells_meet_their_windows_alone(stride: int, kernel: int) -> None:
+    """And infinite gradients the padding, where they give NaN."""
+    for place in product((0, 1, 7, 8), (0, 1, 13, 18, 19)):
+        x = np.ones((1, 2, 9, 20), np.float32)
+        x[0, 1][place] = np.inf
+        shape = convpool.conv2d(x, np.ones((2, 1, kernel, kernel)), None, stride, 1, groups=2).shape
+        for infinite in (False, True):
+            dy = np.ones(shape, np.float32)
+            if infinite:
+                dy[0, :, 0, 0] = -np.inf
+            with np.errstate(invalid="ignore"):
+                expected = reference.conv2d_grad_weight(dy, x, kernel, stride, 1, groups=2)
+            for cells in (x, embedded(x)):
+                dw = convpool.conv2d_grad_weight(
+                    dy, cells, kernel, stride, 1, groups=2, algorithm="implicit_gemm"
+                )
+                np.testing.assert_array_equal(dw, expected)
