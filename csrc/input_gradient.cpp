@@ -70,11 +70,31 @@ void interleave(const Conv2d& p, Index planes, const PhaseAxis& rows, int thread
   });
 }
 
+// Without phases: plane by plane, some rows at a time.
+template <class T>
+void spread(const Conv2d& p, int threads, const T* dy, const T* w, const T* bias, T* dx) {
+  const Index images = p.batch * p.groups, m = p.group_in();
+  const Index bands = std::min(ceil_div(4 * threads, std::max<Index>(images, 1)), p.h.in);
+  const Index pad = p.w.pad_before, odd = pad & 1;
+  parallel_for(threads, images * bands, [&](Index task) {
+    const Index plane = task / bands, g = plane % p.groups;
+    const Range rows = piece(task % bands, bands, p.h.in, 1);
+    kernels_of<T>().spread_image({w + g * p.group_out() * p.taps(), p.taps(),
+                                  dy + plane * p.group_out() * p.pixels(), p.pixels(), p.w.out,
+                                  p.h.out, p.w.out, p.group_out(), rows.begin + p.h.pad_before,
+                                  (pad - odd) / 2 - (odd ? 0 : 1), odd != 0,
+                                  bias ? bias + g * m : nullptr,
+                                  dx + plane * m * p.in_plane() + rows.begin * p.w.in, p.in_plane(),
+                                  p.w.in, rows.size(), p.w.in, m});
+  });
+}
+
 }  // namespace
 
 template <class T>
 void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* w,
                               const T* bias, T* dx) {
+  if (spreads_images<T>(p)) return spread(p, plan.threads, dy, w, bias, dx);
   std::vector<GradientPhase> phases = gradient_phases(p);
   const View<T> dy_view{dy, p.out_channels * p.pixels(), p.pixels(), p.w.out, 1};
   const auto new_array = [](Index count) {

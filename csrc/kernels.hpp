@@ -140,6 +140,27 @@ struct ImageDotTask {
   std::ptrdiff_t top, left, stride;
 };
 
+// The input gradient of 3x3 kernels with stride 2, of some planes of one image:
+//
+//   x[c*x_plane + i*x_row + j]  =  sum over o < out_channels, r < 3, s < 3 of
+//       w[o*w_plane + 9*c + 3*r + s] * cell(o, (first_row + i - r) / 2, (j + pad - s) / 2)   (+ bias[c])
+//
+// where both divide evenly, for i < rows, j < columns, c < channels. cell(o, r, s) is
+// dy[o*dy_plane + r*dy_row + s], or zero outside of dy_rows x dy_columns cells. Padding enters as
+// pad = 2 * first_column + (odd_padding ? 0 : 2) + odd_padding.
+template <class T>
+struct ImageSpreadTask {
+  const T* w;
+  std::ptrdiff_t w_plane;
+  const T* dy;
+  std::ptrdiff_t dy_plane, dy_row, dy_rows, dy_columns, out_channels;
+  std::ptrdiff_t first_row, first_column;
+  bool odd_padding;
+  const T* bias;  // or null
+  T* x;
+  std::ptrdiff_t x_plane, x_row, rows, columns, channels;
+};
+
 // to[k*to_row + i]  =  from[i*from_row + k]  for i < rows, k < depth
 template <class T>
 using TransposeRows = void (*)(const T* from, std::ptrdiff_t from_row, std::ptrdiff_t rows,
@@ -167,7 +188,8 @@ struct KernelsFor {
   void (*filter)(const FilterTask<T>&);
   void (*filter_image)(const ImageFilterTask<T>&);  // null without masked loads
   void (*dot_rows)(const DotTask<T>&);
-  void (*dot_image)(const ImageDotTask<T>&);  // null without masked loads
+  void (*dot_image)(const ImageDotTask<T>&);        // null without masked loads
+  void (*spread_image)(const ImageSpreadTask<T>&);  // null without masked loads
 };
 
 // Rows of a pool, joined cell by cell (+, or the larger or smaller cell):

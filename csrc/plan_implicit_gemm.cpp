@@ -191,6 +191,15 @@ bool suits_images(const Conv2d& p) {
   return p.pad_value == 0 && suits(p.h) && suits(p.w) && p.h.stride == p.w.stride;
 }
 
+template <class T>
+bool spreads_images(const Conv2d& p) {
+  constexpr Index most = 32;  // channels: from there on phases are as fast
+  const bool few = p.group_in() > 1 ? p.group_in() <= most : p.group_out() == 1;
+  // No sum is in blocks.
+  return kernels_of<T>().spread_image && suits_images(p) && p.w.stride == 2 && few &&
+         4 * p.group_out() <= GemmBlocks::depth;
+}
+
 bool few_cells(const Conv2d& p) {
   if (p.pixels() == 0 || p.taps() == 0) return false;
   return padded_cells(p, 0) <= static_cast<double>(p.window()) * p.pixels();
@@ -335,7 +344,8 @@ PlaneLayout layout_of(const Conv2d& p, const Plan& plan) {
   template Plan plan_input_gradient<T>(const Conv2d&, const char*, int);    \
   template Plan plan_weight_gradient<T>(const Conv2d&, const char*, int);    \
   template PlaneLayout layout_of<T>(const Conv2d&, const Plan&);    \
-  template bool pays_tap_by_tap<T>(const Conv2d&);
+  template bool pays_tap_by_tap<T>(const Conv2d&);    \
+  template bool spreads_images<T>(const Conv2d&);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(std::uint64_t)

@@ -30,6 +30,11 @@ bool few_cells(const Conv2d& p);
 // Whether kernels that read images where they stand know this geometry.
 bool suits_images(const Conv2d& p);
 
+// Whether the input gradient is best spread from dy where it stands, without phases: 2 to 3 times as
+// fast with up to 8 channels a group. The sums are in the same order.
+template <class T>
+bool spreads_images(const Conv2d& p);
+
 // Whether the input gradient can be, and whether it should be, convolutions of dy.
 bool has_phases(const Conv2d& p);
 bool suits_input_gradient(const Conv2d& p);

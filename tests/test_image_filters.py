@@ -4,27 +4,16 @@ import numpy as np
 import pytest
 
 import convpool
+from cases import embedded, integers
 from convpool import reference
-
-
-def embedded(x: np.ndarray) -> np.ndarray:
-    """Return the same numbers as a view into NaN: what is read outside of the image shows."""
-    n, c, h, w = x.shape
-    around = np.full((n, c, h + 2, w + 3), np.nan, x.dtype)
-    around[:, :, 1:-1, 1:-2] = x
-    return around[:, :, 1:-1, 1:-2]
-
-
-def whole_numbers(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(-9, 10, shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("width", [*range(1, 20), 31, 32, 33, 34, 47, 48, 49, 66, 130])
 def test_widths(width: int, stride: int, dtype: type) -> None:
-    x = whole_numbers(width, 2, 3, 9, width).astype(dtype)
-    w = whole_numbers(1, 3, 1, 3, 3).astype(dtype)
+    x = integers((2, 3, 9, width), dtype, seed=width)
+    w = integers((3, 1, 3, 3), dtype, seed=1)
     expected = reference.conv2d(x, w, None, stride, 1, groups=3)
     y = convpool.conv2d(embedded(x), w, None, stride, 1, groups=3, algorithm="implicit_gemm")
     np.testing.assert_array_equal(y, expected)
@@ -35,7 +24,7 @@ def test_widths(width: int, stride: int, dtype: type) -> None:
     "padding", [0, 3, 70, ((2, 0), (0, 2)), ((-1, 2), (3, -1)), ((0, 9), (70, 0))]
 )
 def test_paddings(padding: object, stride: int) -> None:
-    x, w = whole_numbers(2, 2, 2, 14, 21), whole_numbers(3, 2, 1, 3, 3)
+    x, w = integers((2, 2, 14, 21), seed=2), integers((2, 1, 3, 3), seed=3)
     expected = reference.conv2d(x, w, None, stride, padding, groups=2)
     y = convpool.conv2d(embedded(x), w, None, stride, padding, groups=2, algorithm="implicit_gemm")
     np.testing.assert_array_equal(y, expected)
@@ -44,8 +33,8 @@ def test_paddings(padding: object, stride: int) -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("shape", [(1, 7, 14, 14), (5, 1, 14, 14), (4, 3, 7, 7), (2, 2, 30, 260)])
 def test_planes_and_bias(shape: tuple[int, ...], stride: int) -> None:
-    x, w = whole_numbers(4, *shape), whole_numbers(5, shape[1], 1, 3, 3)
-    bias = whole_numbers(6, shape[1])
+    x, w = integers(shape, seed=4), integers((shape[1], 1, 3, 3), seed=5)
+    bias = integers((shape[1],), seed=6)
     expected = reference.conv2d(x, w, bias, stride, 1, groups=shape[1])
     for threads in (1, 2):
         options = {"groups": shape[1], "algorithm": "implicit_gemm", "threads": threads}
@@ -57,7 +46,8 @@ def test_planes_and_bias(shape: tuple[int, ...], stride: int) -> None:
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_channels_are_summed(stride: int) -> None:
-    x, w, bias = whole_numbers(7, 2, 6, 10, 18), whole_numbers(8, 2, 3, 3, 3), whole_numbers(9, 2)
+    x, w = integers((2, 6, 10, 18), seed=7), integers((2, 3, 3, 3), seed=8)
+    bias = integers((2,), seed=9)
     expected = reference.conv2d(x, w, bias, stride, 1, groups=2)
     y = convpool.conv2d(embedded(x), w, bias, stride, 1, groups=2, algorithm="implicit_gemm")
     np.testing.assert_array_equal(y, expected)
@@ -76,7 +66,7 @@ def test_infinite_weights_meet_the_padding(tap: int) -> None:
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_nothing_is_written_beside_the_rows(stride: int) -> None:
-    x, w = whole_numbers(10, 1, 2, 9, 37), whole_numbers(11, 2, 1, 3, 3)
+    x, w = integers((1, 2, 9, 37), seed=10), integers((2, 1, 3, 3), seed=11)
     expected = reference.conv2d(x, w, None, stride, 1, groups=2)
     memory = np.full(expected.size + 64, 77, np.float32)
     out = memory[32:-32].reshape(expected.shape)

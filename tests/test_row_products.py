@@ -6,21 +6,10 @@ import numpy as np
 import pytest
 
 import convpool
+from cases import embedded, integers
 from convpool import reference
 
 WIDTHS = [*range(3, 20), 24, 25, 31, 32, 33, 40, 41, 47, 48, 49, 66]
-
-
-def whole_numbers(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(-9, 10, shape).astype(np.float32)
-
-
-def embedded(x: np.ndarray) -> np.ndarray:
-    """Return the same numbers as a view into NaN: what is read outside of the image shows."""
-    n, c, h, w = x.shape
-    around = np.full((n, c, h + 2, w + 3), np.nan, x.dtype)
-    around[:, :, 1:-1, 1:-2] = x
-    return around[:, :, 1:-1, 1:-2]
 
 
 def check(x: np.ndarray, channels: int, kernel: object, *geometry: object, groups: int = 1) -> None:
@@ -28,7 +17,7 @@ def check(x: np.ndarray, channels: int, kernel: object, *geometry: object, group
     options = {"groups": groups, "algorithm": "implicit_gemm"}
     weight = (channels, x.shape[1] // groups, *np.broadcast_to(kernel, 2))
     y = convpool.conv2d(x, np.zeros(weight, x.dtype), None, *geometry, groups=groups)
-    dy = whole_numbers(channels, *y.shape).astype(x.dtype)
+    dy = integers(y.shape, seed=channels).astype(x.dtype)
     expected = reference.conv2d_grad_weight(dy, x, kernel, *geometry, groups=groups)
     for cells in (x, embedded(x)):
         dw = convpool.conv2d_grad_weight(dy, cells, kernel, *geometry, **options)
@@ -39,7 +28,7 @@ def check(x: np.ndarray, channels: int, kernel: object, *geometry: object, group
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_widths(width: int, stride: int, dtype: type) -> None:
-    x = whole_numbers(width, 2, 3, 11, width).astype(dtype)
+    x = integers((2, 3, 11, width), dtype, seed=width)
     check(x, 3, 3, stride, 1, groups=3)
     check(x, 3, 5, stride, 2, groups=3)
 
@@ -47,7 +36,7 @@ def test_widths(width: int, stride: int, dtype: type) -> None:
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel", [*product(range(1, 5), repeat=2), 5, 7, 11, (9, 2), (1, 13)])
 def test_kernels(kernel: object, stride: int) -> None:
-    x = whole_numbers(1, 1, 2, 21, 28)
+    x = integers((1, 2, 21, 28), seed=1)
     for dilation in (1, (2, 1)):
         check(x, 2, kernel, stride, 0, dilation, groups=2)
 
@@ -56,13 +45,13 @@ def test_kernels(kernel: object, stride: int) -> None:
 @pytest.mark.parametrize("height", range(1, 9))
 def test_few_rows(height: int, stride: int) -> None:
     for kernel in (2, 3, 4, 5):
-        check(whole_numbers(2, 1, 2, height, 23), 2, kernel, stride, kernel - 1, groups=2)
+        check(integers((1, 2, height, 23), seed=2), 2, kernel, stride, kernel - 1, groups=2)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", range(1, 10))
 def test_channels_of_a_group(channels: int, stride: int) -> None:
-    x = whole_numbers(3, 2, 6, 30, 29)
+    x = integers((2, 6, 30, 29), seed=3)
     for kernel in (3, 5):
         check(x, 3 * channels, kernel, stride, 1, groups=3)
 
@@ -72,13 +61,13 @@ def test_channels_of_a_group(channels: int, stride: int) -> None:
     "padding", [0, 3, 70, ((2, 0), (0, 2)), ((-1, 2), (3, -1)), ((0, 9), (70, 0))]
 )
 def test_paddings(padding: object, stride: int) -> None:
-    check(whole_numbers(4, 2, 2, 14, 21), 4, 3, stride, padding, groups=2)
+    check(integers((2, 2, 14, 21), seed=4), 4, 3, stride, padding, groups=2)
 
 
 def test_large_images() -> None:
-    check(whole_numbers(5, 1, 1, 3, 5000), 1, 3, 1, 1)
-    check(whole_numbers(5, 1, 1, 130, 150), 2, 3, 1, 1)
-    check(whole_numbers(5, 1, 1, 130, 150), 1, 7, 2, 3)
+    check(integers((1, 1, 3, 5000), seed=5), 1, 3, 1, 1)
+    check(integers((1, 1, 130, 150), seed=5), 2, 3, 1, 1)
+    check(integers((1, 1, 130, 150), seed=5), 1, 7, 2, 3)
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
