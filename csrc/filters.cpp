@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <type_traits>
 
 #include "dispatch.hpp"
 #include "gemm.hpp"
@@ -17,7 +18,11 @@ Filter<T>::Filter(const Conv2d& p, const Plan& plan, const PlaneLayout& layout)
   // No plain sum is longer than two blocks of the matrix product.
   const Index rows = std::max<Index>(2 * GemmBlocks::depth / p.w.kernel, 1);
   blocks_ = ceil_div(p.h.kernel, rows);
-  reads_images_ = kernels_of<T>().filter_image && suits_images(p);
+  // Sums that go down a band take as many rows as the kernel has.
+  const Index last_band = p.h.out - (ceil_div(p.h.out, plan.band) - 1) * plan.band;
+  const bool is_large = std::is_floating_point_v<T> && (p.h.kernel == 5 || p.h.kernel == 7) &&
+                        p.w.stride == 1 && last_band >= p.h.kernel;
+  reads_images_ = kernels_of<T>().filter_image && suits_images(p) && (p.h.kernel == 3 || is_large);
 }
 
 template <class T>
@@ -39,8 +44,8 @@ void Filter<T>::filter_images(const T* w, Index w_step, const View<T>& x, Index 
                               Index y_step) const {
   assert(reads(x) && (count == 1 || p_.group_in() == 1));
   for (Index c = 0; c < p_.group_in(); ++c, accumulate = true) {
-    kernels_of<T>().filter_image({w + c * p_.window(), x.at(0, c), x.h, p_.h.in, p_.w.in,
-                                  zeros, p_.h.cell(rows.begin, 0), p_.w.cell(0, 0),
+    kernels_of<T>().filter_image({p_.h.kernel, w + c * p_.window(), x.at(0, c), x.h, p_.h.in,
+                                  p_.w.in, zeros, p_.h.cell(rows.begin, 0), p_.w.cell(0, 0),
                                   p_.h.stride, y, p_.w.out, rows.size(), p_.w.out, accumulate,
                                   count, w_step, x_step, y_step});
   }

@@ -67,16 +67,19 @@ struct FilterTask {
   bool accumulate;
 };
 
-// The same with a 3x3 kernel, for some planes of images with borders of zeros, read where they stand:
+// The same with a square kernel, for some planes of images with borders of zeros, read where they
+// stand:
 //
 //   y[i*y_row + j]  =  (accumulate ? y[i*y_row + j] : 0)
-//       +  sum over r < 3, s < 3 of  w[3*r + s] * cell(top + i*stride + r, left + j*stride + s)
+//       +  sum over r, s < size of  w[size*r + s] * cell(top + i*stride + r, left + j*stride + s)
 //
 // where cell(r, s) is x[r*x_row + s], or zero outside of x_rows x x_columns cells.
+// - size is 3; or 5 or 7 with stride 1, at least `size` rows and a floating T.
 // - Sizes >= 1; stride is 1 or 2; top and left may be negative; zeros are x_columns of them.
 // - Nothing outside of the image is read, nothing outside of the rows of y is written.
 template <class T>
 struct ImageFilterTask {
+  std::ptrdiff_t size;
   const T *w, *x;
   std::ptrdiff_t x_row, x_rows, x_columns;
   const T* zeros;

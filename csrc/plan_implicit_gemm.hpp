@@ -27,7 +27,7 @@ bool pays_tap_by_tap(const Conv2d& p);
 // A wide dilation may spread few taps over more cells than there are columns.
 bool few_cells(const Conv2d& p);
 
-// Whether kernels that read images where they stand know this geometry.
+// Whether kernels that read images where they stand know this geometry: square kernels, zeros around.
 bool suits_images(const Conv2d& p);
 
 // Whether the input gradient is best spread from dy where it stands, without phases: 2 to 3 times as

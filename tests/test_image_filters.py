@@ -1,4 +1,4 @@
-"""3x3 filters of planes: read where they stand by some instruction sets, copied by the others."""
+"""Planes and kernels of 3x3, 5x5 and 7x7: read in place by some instruction sets, else copied."""
 
 import numpy as np
 import pytest
@@ -73,3 +73,40 @@ def test_nothing_is_written_beside_the_rows(stride: int) -> None:
     convpool.conv2d(x, w, None, stride, 1, groups=2, algorithm="implicit_gemm", out=out)
     np.testing.assert_array_equal(out, expected)
     assert (memory[:32] == 77).all() and (memory[-32:] == 77).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kernel", [5, 7])
+@pytest.mark.parametrize("width", [*range(3, 20), 31, 32, 33, 40, 41, 47, 48, 49, 66, 130])
+def test_widths_with_large_kernels(width: int, kernel: int, dtype: type) -> None:
+    w = integers((3, 1, kernel, kernel), dtype)
+    for height in (6, 7, 8, 14, 40, 75):
+        x = integers((1, 3, height, width), dtype)
+        expected = reference.conv2d(x, w, None, 1, 3, groups=3)
+        y = convpool.conv2d(embedded(x), w, None, 1, 3, groups=3, algorithm="implicit_gemm")
+        np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("kernel", [5, 7])
+@pytest.mark.parametrize(
+    "padding", [0, 4, 70, ((2, 0), (0, 2)), ((-1, 2), (3, -1)), ((0, 9), (70, 0))]
+)
+def test_paddings_with_large_kernels(padding: object, kernel: int) -> None:
+    x, w = integers((2, 6, 14, 150)), integers((2, 3, kernel, kernel))
+    bias = integers((2,))
+    expected = reference.conv2d(x, w, bias, 1, padding, groups=2)
+    for threads in (1, 2):
+        options = {"groups": 2, "algorithm": "implicit_gemm", "threads": threads}
+        y = convpool.conv2d(embedded(x), w, bias, 1, padding, **options)
+        np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("kernel", [5, 7])
+def test_large_kernels_that_are_not_finite_meet_the_padding(kernel: int) -> None:
+    x = np.ones((1, 1, 9, 20), np.float32)
+    for tap in range(kernel * kernel):
+        w = np.ones((1, 1, kernel, kernel), np.float32)
+        w.flat[tap] = np.inf if tap % 2 else np.nan
+        y = convpool.conv2d(x, w, padding=kernel // 2, algorithm="implicit_gemm")
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_array_equal(y, reference.conv2d(x, w, padding=kernel // 2))
