@@ -20,9 +20,9 @@ Filter<T>::Filter(const Conv2d& p, const Plan& plan, const PlaneLayout& layout)
   blocks_ = ceil_div(p.h.kernel, rows);
   // Sums that go down a band take as many rows as the kernel has.
   const Index last_band = p.h.out - (ceil_div(p.h.out, plan.band) - 1) * plan.band;
-  const bool is_large = std::is_floating_point_v<T> && (p.h.kernel == 5 || p.h.kernel == 7) &&
-                        p.w.stride == 1 && last_band >= p.h.kernel;
-  reads_images_ = kernels_of<T>().filter_image && suits_images(p) && (p.h.kernel == 3 || is_large);
+  const bool suits_large = std::is_floating_point_v<T> && last_band >= p.h.kernel &&
+                           (suits_images(p, 5, 1) || suits_images(p, 7, 1));
+  reads_images_ = kernels_of<T>().filter_image && (suits_images(p, 3, 2) || suits_large);
 }
 
 template <class T>

@@ -183,13 +183,12 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   return plan;
 }
 
-bool suits_images(const Conv2d& p) {
-  const auto suits = [](const Axis& a) {
-    return a.dilation == 1 && (a.stride == 1 || a.stride == 2) &&
+bool suits_images(const Conv2d& p, Index kernel, Index most_stride) {
+  const auto suits = [&](const Axis& a) {
+    return a.kernel == kernel && a.dilation == 1 && a.stride <= most_stride &&
            a.pad_mode == PadMode::constant;
   };
-  return p.pad_value == 0 && suits(p.h) && suits(p.w) && p.h.stride == p.w.stride &&
-         p.h.kernel == p.w.kernel;
+  return p.pad_value == 0 && suits(p.h) && suits(p.w) && p.h.stride == p.w.stride;
 }
 
 template <class T>
@@ -197,8 +196,7 @@ bool spreads_images(const Conv2d& p) {
   constexpr Index most = 32;  // channels: from there on phases are as fast
   const bool few = p.group_in() > 1 ? p.group_in() <= most : p.group_out() == 1;
   // No sum is in blocks.
-  return kernels_of<T>().spread_image && suits_images(p) && p.w.kernel == 3 &&
-         p.w.stride == 2 && few &&
+  return kernels_of<T>().spread_image && suits_images(p, 3, 2) && p.w.stride == 2 && few &&
          4 * p.group_out() <= GemmBlocks::depth;
 }
 
@@ -272,7 +270,7 @@ bool suits_input_gradient(const Conv2d& p) {
 template <class T>
 bool pays_as_dots(const Conv2d& p) {
   constexpr double packing = 1, latency = 4;  // of a pixel of dy; of a multiply-add
-  const bool in_place = kernels_of<T>().dot_image && suits_images(p) && p.w.kernel == 3;
+  const bool in_place = kernels_of<T>().dot_image && suits_images(p, 3, 2);
   const bool shares_rows = p.h.stride == 1 && p.h.dilation == 1;
   const double loading = !shares_rows ? 1.6 : in_place ? 1 : 1.25;  // beside each multiply-add
   const double joining = in_place ? 6 : 12;                         // the lanes of a sum

@@ -27,8 +27,9 @@ bool pays_tap_by_tap(const Conv2d& p);
 // A wide dilation may spread few taps over more cells than there are columns.
 bool few_cells(const Conv2d& p);
 
-// Whether kernels that read images where they stand know this geometry: square kernels, zeros around.
-bool suits_images(const Conv2d& p);
+// Whether this is a kernel of a size, and strides up to another, for those who read images where they
+// stand: zeros around the image, the same stride both ways, no dilation.
+bool suits_images(const Conv2d& p, Index kernel, Index most_stride);
 
 // Whether the input gradient is best spread from dy where it stands, without phases: 2 to 3 times as
 // fast with up to 8 channels a group. The sums are in the same order.

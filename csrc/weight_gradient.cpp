@@ -36,8 +36,8 @@ class WeightGradient {
         bands_(ceil_div(p.h.out, plan.band)),
         units_(p.pixels() == 0 ? 0 : bands_ * ceil_div(p.batch, plan.images_at_once)),
         image_planes_(ceil_div(p.group_in(), plan.channel_pieces) * layout_.plane),
-        reads_images_(plan.filters && kernels_of<T>().dot_image && suits_images(p) &&
-                      p.w.kernel == 3 && x.w == 1) {
+        reads_images_(plan.filters && kernels_of<T>().dot_image && suits_images(p, 3, 2) &&
+                      x.w == 1) {
     tap_offsets_ = tap_offsets(p, layout_, ceil_div(p.group_in(), plan.channel_pieces));
     if (plan.filters) return;
     pixel_offsets_ = pixel_offsets(p, layout_, plan.images_at_once, image_planes_, plan.band);
