@@ -63,6 +63,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
 
   bind_convolutions(module);
   bind_pools(module);
+  bind_transforms(module);
 }
 
 }  // namespace convpool::bindings

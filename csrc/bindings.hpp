@@ -61,6 +61,7 @@ inline void add_functions(py::module_& module, PyMethodDef* functions) {
 
 void bind_convolutions(py::module_& module);
 void bind_pools(py::module_& module);
+void bind_transforms(py::module_& module);
 
 // How many threads a call may use.
 inline int to_threads(Object threads) {

@@ -4,18 +4,21 @@
 #include <new>
 #include <vector>
 
+#include "tile_transform.hpp"
+
 namespace convpool {
 namespace {
 
-// Measured for NumPy's transforms in float64: nanoseconds for each cell of a plane that is
-// transformed one way, or multiplied with one kernel and added; and for the calls of one tile.
-constexpr double transform_ns = 6.5, multiply_ns = 1, tile_ns = 6e4;
+// Measured on AVX-512: nanoseconds for each cell of a plane that is transformed one way, with the
+// copies and checks around it, or multiplied with one kernel and added; and for the calls of one tile.
+constexpr double transform_ns = 3.2, multiply_ns = 0.9, tile_ns = 6e4;
 
-// The other algorithms at their best: 80 GFLOP/s for one output channel a group, 160 for several.
-constexpr double one_channel_ns = 0.025, several_channels_ns = 0.0125;
+// The other algorithms at their best, at the ceiling of the multiply-add units. With narrower vectors
+// all of these take longer alike.
+constexpr double multiply_add_ns = 0.017;
 
 // Transforms must be this much faster before they are worth their rounding.
-constexpr double clear_gain = 1.3;
+constexpr double clear_gain = 1.2;
 
 // Spectra of a tile that a thread multiplies at once, and of kernels that are kept for all tiles.
 constexpr double tile_bytes = 1 << 22, kernel_bytes = 1 << 26;
@@ -59,9 +62,8 @@ Tiling best_tiling(const Conv2d& p) {
   const double tile_cell_ns = transform_ns * (ic + oc) + multiply_ns * pairs;
   const double kernel_cell_ns = transform_ns * pairs;
   Tiling best;
-  // Transforms of real rows are twice as fast if their length is even.
-  const std::vector<Index> widths = candidates(w, 2);
-  for (Index height : candidates(h, 1)) {
+  const std::vector<Index> widths = candidates(w, TileTransform::width_unit);
+  for (Index height : candidates(h, 2)) {
     for (Index width : widths) {
       const double cells = static_cast<double>(height) * static_cast<double>(width);
       // Planes that leave the caches are transformed more slowly.
@@ -84,8 +86,7 @@ FftTiles fft_tiles(const Conv2d& p, int threads) {
   const double count = h.tiles(tiles.height) * w.tiles(tiles.width) * static_cast<double>(p.batch);
   tiles.threads = static_cast<int>(std::clamp<double>(count, 1, threads));
 
-  const double half = static_cast<double>(tiles.width / 2 + 1);  // the spectrum of real numbers
-  const double plane = 16 * static_cast<double>(tiles.height) * half;
+  const double plane = 8 * static_cast<double>(TileTransform::spectrum_size(tiles.height, tiles.width));
   const double ic = static_cast<double>(p.group_in()), oc = static_cast<double>(p.group_out());
   const double most = std::min(tile_bytes / plane, kernel_bytes / (ic * plane));
   const auto fitting = [&](double planes, Index wanted) {
@@ -94,17 +95,16 @@ FftTiles fft_tiles(const Conv2d& p, int threads) {
   tiles.groups_at_once = fitting(oc, p.groups);
   tiles.channels_at_once = fitting(1, p.group_out());
 
-  // In units of a plane: cells, half of the way to their spectrum, and it; products and their sum.
+  // In units of a plane: cells and their spectrum; products and their sum.
   const double groups = static_cast<double>(tiles.groups_at_once);
   const double kernels = groups * static_cast<double>(tiles.channels_at_once);
-  const double task = 3 * groups + 2 * kernels;
+  const double task = 2 * groups + 2 * kernels;
   const double working = plane * (kernels * ic + tiles.threads * task);
-  // The kernels of one input channel twice, and half of the way to their spectra.
-  const double taps = 16 * static_cast<double>(h.span) * static_cast<double>(w.span);
-  const double packing = kernels * (taps + 16 * static_cast<double>(h.span) * half);
+  const double transforming =
+      tiles.threads * static_cast<double>(TileTransform::scratch_bytes(tiles.height, tiles.width));
   // Cells of all input channels, for outputs that are computed by their definition.
   const double defining = plane * tiles.threads * (2 * groups * ic + kernels);
-  const double bytes = working + std::max(packing, defining);
+  const double bytes = working + transforming + defining;
   if (bytes > 1e15) throw std::bad_alloc();
   tiles.working_bytes = static_cast<Index>(working);
   tiles.scratch_bytes = static_cast<Index>(bytes);
@@ -115,8 +115,7 @@ bool suits_fft(const Conv2d& p) {
   // Asked before every convolution: kernels too small to gain do not wait for a search.
   constexpr Index least_window = 200;
   if (p.window() < least_window || p.pixels() == 0 || p.taps() == 0) return false;
-  const double each = p.group_out() > 1 ? several_channels_ns : one_channel_ns;
-  const double others_ns = p.image_multiply_adds() * each;
+  const double others_ns = p.image_multiply_adds() * multiply_add_ns;
   return others_ns > tile_ns && clear_gain * best_tiling(p).nanoseconds <= others_ns;
 }
 

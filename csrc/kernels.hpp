@@ -323,12 +323,54 @@ struct PoolKernels : ExtremumKernels<float>,
   RangeOfIndices range_of_indices;
 };
 
+// Fourier transforms of `lanes` rows of complex numbers at a time: {lanes real parts, lanes imaginary
+// parts} are one number of each. A pass of Stockham's algorithm takes the factor `radix` out of
+// transforms of radix * parts numbers, `run` of them side by side:
+//
+//   y[(radix*p + k)*run + q]  =  root(p, k)  *  sum over j of  x[(parts*j + p)*run + q] * exp(-2 pi i j k / radix)
+//
+// for p < parts, q < run. Roots are those of p = 0, k = 1, 2 ... radix - 1, then of p = 1.
+struct FourierPass {
+  std::ptrdiff_t radix, parts, run;
+  const double* roots;
+};
+
+// Sums of the squares of all real and imaginary parts.
+struct SpectrumEnergies {
+  double spectrum, products;
+};
+
+struct FourierKernels {
+  static constexpr int least_radix = 2, most_radix = 5;
+  std::ptrdiff_t lanes;
+  // [radix - least_radix]. Numbers are x_step and y_step elements apart, and their imaginary parts
+  // `imaginary` after the real ones: if that is -lanes, of x + lanes and y + lanes, the parts are swapped,
+  // which makes it the inverse transform.
+  void (*pass[most_radix - least_radix + 1])(const FourierPass& pass, const double* x,
+                                             std::ptrdiff_t x_step, double* y, std::ptrdiff_t y_step,
+                                             std::ptrdiff_t imaginary);
+  // From the transforms of `lanes` columns of complex numbers to those of their real and of their
+  // imaginary parts, both of which are symmetric: frequencies 0 ... size/2, of which `lanes` stand
+  // together, zeros behind the last; then the same of the next column. spectrum_row elements from
+  // `lanes` frequencies to the next.
+  void (*part_columns)(std::ptrdiff_t size, const double* columns, double* spectrum,
+                       std::ptrdiff_t spectrum_row);
+  // And back, multiplied by `scale`.
+  void (*join_columns)(std::ptrdiff_t size, double scale, const double* spectrum,
+                       std::ptrdiff_t spectrum_row, double* columns);
+  // products = spectrum * conjugate of kernel, or added to them; count elements of whole vectors.
+  using Multiply = SpectrumEnergies (*)(std::ptrdiff_t count, const double* spectrum,
+                                        const double* kernel, double* products);
+  Multiply multiply, multiply_add;
+};
+
 struct Kernels {
   const char* name;
   KernelsFor<float> f32;
   KernelsFor<double> f64;
   KernelsFor<std::uint64_t> u64;  // whole numbers modulo 2^64
   PoolKernels pool;
+  FourierKernels fourier;
 };
 
 extern const Kernels kernels_base, kernels_avx2, kernels_avx512;

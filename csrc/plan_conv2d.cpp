@@ -40,7 +40,8 @@ Plan plan_direct(const Conv2d& p, Operation operation, const char* reason, int t
 
 Plan plan_fft(const Conv2d& p, const char* reason, int threads) {
   const FftTiles tiles = fft_tiles(p, threads);
-  Plan plan{Algorithm::fft, reason, "numpy", tiles.height, tiles.width, tiles.threads};
+  Plan plan{Algorithm::fft,  reason, active_kernels().name, tiles.height, tiles.width,
+            tiles.threads};
   plan.fft = tiles;
   plan.scratch_bytes = tiles.scratch_bytes;
   return plan;

@@ -22,6 +22,7 @@ ISA_FLAGS = dict(
 LAYERS = [
     "bindings_conv",
     "bindings_pool",
+    "bindings_transform",
     "bindings",
     "arrays",
     "arguments",
@@ -47,6 +48,7 @@ LAYERS = [
     "plan",
     "gradient_phases",
     "fft_tiles",
+    "tile_transform",
     "gemm",
     "pack",
     "planes",

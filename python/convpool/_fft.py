@@ -27,7 +27,6 @@ from threading import Lock, Thread
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.fft import fft, ifft, irfft, rfft
 
 from convpool import _core
 from convpool._typing import Array
@@ -45,7 +44,6 @@ _NARROW_UNIT = 2.0**-24
 _MOST_NARROW_UNITS = 64
 # Squares of numbers in this range can neither overflow nor vanish in any of the transforms.
 _LEAST, _MOST = 1e-200, 1e200
-_NUMPY_HAS_OUT = int(np.__version__.split(".")[0]) >= 2
 # More doubtful outputs than this are computed faster by the compiled module than one by one.
 _MOST_DOUBTFUL = 64
 
@@ -107,6 +105,7 @@ class _Problem:
     mode: str
     pad_value: float
     rounding: Rounding
+    transform: _core.TileTransform
 
     def copy_cells(
         self, n: int, groups: slice, channels: slice, top: int, left: int, cells: Array
@@ -115,21 +114,24 @@ class _Problem:
         rows = self.shown_rows[top : top + self.rows.tile]
         columns = self.shown_columns[left : left + self.columns.tile]
         images = self.x[n, groups, channels]
-        if rows.size < self.rows.tile or columns.size < self.columns.tile:
-            cells[...] = 0
+        cells[:, :, rows.size :] = 0
+        cells[:, :, : rows.size, columns.size :] = 0
         part = cells[:, :, : rows.size, : columns.size]
         if self.mode != "constant":
             part[...] = images[:, :, rows[:, None], columns]
             return
         # Between constants before and behind them, cells of the image follow each other.
         down, across = np.flatnonzero(rows >= 0), np.flatnonzero(columns >= 0)
-        if down.size < rows.size or across.size < columns.size:
+        if down.size == 0 or across.size == 0:
             part[...] = self.pad_value
-        if down.size and across.size:
-            part[:, :, down[0] : down[-1] + 1, across[0] : across[-1] + 1] = images[
-                :, :, rows[down[0]] : rows[down[-1]] + 1,
-                columns[across[0]] : columns[across[-1]] + 1,
-            ]  # fmt: skip
+            return
+        inside = slice(down[0], down[-1] + 1), slice(across[0], across[-1] + 1)
+        part[:, :, : down[0]] = part[:, :, down[-1] + 1 :] = self.pad_value
+        part[:, :, inside[0], : across[0]] = self.pad_value
+        part[:, :, inside[0], across[-1] + 1 :] = self.pad_value
+        part[:, :, inside[0], inside[1]] = images[
+            :, :, rows[down[0]] : rows[down[-1]] + 1, columns[across[0]] : columns[across[-1]] + 1
+        ]
 
     def cells(self, n: int, groups: slice, top: int, left: int) -> Array:
         """Return a tile of all channels in float64."""
@@ -147,24 +149,23 @@ class _Kernels:
     ) -> None:
         self.problem, self.groups, self.channels = problem, groups, channels
         rows, columns = problem.rows, problem.columns
+        self.transform = problem.transform
         self.weight = problem.weight[groups, channels]
         g, m, self.n_channels = self.weight.shape[:3]
-        half = columns.tile // 2 + 1
-        planes = memory[: memory.size // (rows.tile * half) * rows.tile * half]
-        planes = planes.reshape(-1, rows.tile, half)
+        size = self.transform.spectrum_size
+        planes = memory[: memory.size // size * size].reshape(-1, size)
         kernels = g * m * self.n_channels
-        self.spectra = planes[:kernels].reshape(g, m, self.n_channels, rows.tile, half)
-        task = g * (3 + 2 * m)
+        self.spectra = planes[:kernels].reshape(self.n_channels, g, m, size)
+        task = 2 * (g + g * m)
         self.own = [planes[kernels + task * i :][:task] for i in range(threads)]
-        self.energy: Any = 0.0
-        for c in range(self.n_channels):
-            wide = self.weight[:, :, c].astype(np.float64)
-            self.energy = self.energy + np.einsum("gmpq,gmpq->gm", wide, wide)
-            spread = np.zeros((g, m, rows.span, columns.span))
-            spread[..., :: rows.dilation, :: columns.dilation] = wide
-            spectra = self.spectra[:, :, c]
-            _transform(fft, rfft(spread, columns.tile), spectra, rows.tile, -2)
-            np.conjugate(spectra, out=spectra)
+        wide = self.weight.astype(np.float64)
+        self.energy: Any = np.einsum("gmcpq,gmcpq->gm", wide, wide)
+        cells = _tiles(self.own[0], 1, rows.tile, columns.tile)[0]
+        cells[...] = 0
+        spread = cells[: rows.span : rows.dilation, : columns.span : columns.dilation]
+        for group, channel, c in np.ndindex(g, m, self.n_channels):
+            spread[...] = wide[group, channel, c]
+            self.transform.forward(cells, self.spectra[c, group, channel])
 
     def compute(self, place: Place, thread: int) -> None:
         """Write one tile of the outputs."""
@@ -189,37 +190,33 @@ class _Kernels:
         p = self.problem
         groups, channels = self.weight.shape[:2]
         size, tall, wide = groups * channels, p.rows.tile, p.columns.tile
-        cells, way, spectrum = (own[groups * i : groups * (i + 1), None] for i in range(3))
-        products, total = (
-            own[3 * groups + size * i :][:size].reshape(groups, channels, tall, -1)
-            for i in range(2)
+        image = _tiles(own[:groups], groups, tall, wide)
+        spectrum, total, results = (
+            own[begin : begin + count]
+            for begin, count in ((groups, groups), (2 * groups, size), (2 * groups + size, size))
         )
-        image = _as_real(cells, (groups, 1, tall, wide))
         energy: Any = 0.0
+        energies = np.empty(groups + size)
         for c in range(self.n_channels):
-            p.copy_cells(n, self.groups, slice(c, c + 1), top, left, image)
-            energy = energy + np.einsum("gcij,gcij->g", image, image)
+            p.copy_cells(n, self.groups, slice(c, c + 1), top, left, image[:, None])
+            self.transform.forward(image, spectrum)
+            self.transform.multiply(spectrum, self.spectra[c], c > 0, total, energies)
+            # The energy of a whole spectrum is that of the cells, times their number.
+            energy = energy + 2 / (tall * wide) * energies[:groups]
             if not _is_moderate(energy):
                 return None
-            _transform(rfft, image, way, wide, -1)
-            _transform(fft, way, spectrum, tall, -2)
-            np.multiply(spectrum, self.spectra[:, :, c], out=products if c else total)
-            if c:
-                total += products
         if p.rounding != "none":
-            y_energy = 2 * np.einsum("gmij,gmij->gm", *[total.view(np.float64)] * 2)
+            y_energy = 2 * energies[groups:].reshape(groups, channels)
             error = self._error(energy[:, None], y_energy)
-        _transform(ifft, total, products, tall, -2)
-        strided = products[:, :, :: p.rows.stride][:, :, :height]
-        back = _transform(
-            irfft, strided, _as_real(total, (groups, channels, height, wide)), wide, -1
-        )
-        y = back[..., :: p.columns.stride][..., :width]
+        tiles = _tiles(results, size, tall, wide)
+        self.transform.inverse(total, tiles)
+        y = tiles.reshape(groups, channels, tall, wide)
+        y = y[:, :, :: p.rows.stride, :: p.columns.stride][:, :, :height, :width]
         if p.rounding == "none":
             return y
         if p.rounding == "whole":
             return np.rint(y, out=y) if error.max() < 0.25 else None
-        magnitudes = np.abs(y, out=_as_real(products, y.shape))
+        magnitudes = np.abs(y, out=total.reshape(-1)[: y.size].reshape(y.shape))
         units = min(self.weight[0, 0].size, _MOST_NARROW_UNITS)
         doubtful = magnitudes < (error / (units * _NARROW_UNIT))[:, :, None, None]
         if doubtful.any() and not self._settled(y, doubtful, n, top, left):
@@ -296,17 +293,9 @@ def _is_moderate(energy: Array) -> bool:
     return bool(np.all((energy == 0) | ((energy > _LEAST) & (energy < _MOST))))
 
 
-def _as_real(planes: Array, shape: tuple[int, ...]) -> Array:
-    """Take the memory of complex planes for real numbers."""
-    return planes.reshape(-1).view(np.float64)[: prod(shape)].reshape(shape)
-
-
-def _transform(function: Callable[..., Array], a: Array, out: Array, size: int, axis: int) -> Array:
-    """Write a transform to `out`, which NumPy can do without a copy since 2.0."""
-    if _NUMPY_HAS_OUT:
-        return function(a, size, axis, out=out)
-    out[...] = function(a, size, axis)
-    return out
+def _tiles(planes: Array, count: int, height: int, width: int) -> Array:
+    """Take the memory of spectra for tiles of cells, which are not larger."""
+    return planes.reshape(-1)[: count * height * width].reshape(count, height, width)
 
 
 def _share(work: Callable[[Place, int], None], places: Iterable[Place], threads: int) -> None:
@@ -367,12 +356,13 @@ def conv2d(
         None if bias is None else bias.reshape(groups, channels),
         y.reshape(n, groups, channels, *y.shape[-2:]),
         down, across, down.shown(mode), across.shown(mode), mode, pad_value, rounding,
+        _core.TileTransform(*tile),
     )  # fmt: skip
     places = list(product(range(n), down.starts(), across.starts()))
-    complex_memory = np.frombuffer(memory, np.complex128)
+    numbers = np.frombuffer(memory, np.float64)
     for group in range(0, groups, groups_at_once):
         for channel in range(0, channels, channels_at_once):
             some = slice(group, group + groups_at_once), slice(channel, channel + channels_at_once)
-            kernels = _Kernels(problem, *some, complex_memory, threads)
+            kernels = _Kernels(problem, *some, numbers, threads)
             _share(kernels.compute, places, threads)
     return True
