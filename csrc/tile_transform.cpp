@@ -23,7 +23,7 @@ TileTransform::Line::Line(Index size) : size(size) {
     for (; rest % radix == 0; rest /= radix) radices.push_back(radix);
   }
   assert(rest == 1);
-  // Angles in long double: as doubles they were wrong by more than their sines may be.
+  // In long double: rounding an angle near a whole turn to double moves its sine by up to 4e-16.
   const long double turn = -6.283185307179586476925286766559L;
   Index run = 1;
   std::vector<std::size_t> begins;
