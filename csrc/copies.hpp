@@ -55,6 +55,7 @@ void copy_strided(const T* from, Index stride, Index count, T* to) {
 template <class T>
 void copy_rows(const T* from, Index step, Index from_row, Index rows, Index count, T* to,
                Index to_row) {
+  if (count == 0) return;
   const std::size_t bytes = count * sizeof(T);
   if (step == 1 && bytes >= 32 && bytes <= 64) {
     // The rows of small images: the choice of a size would take as long as the copy.
