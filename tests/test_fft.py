@@ -210,6 +210,16 @@ def test_plan() -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < plan.scratch_bytes + y.nbytes
+    many: Any = (1, 16, 48, 48), (64, 16, 31, 31)
+    plan = convpool.explain_conv2d(*many, padding=15, algorithm="fft", threads=1)
+    x, w = normal(many[0]), normal(many[1])
+    tracemalloc.start()
+    y = fft(x, w, padding=15, threads=1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Weights are converted one by one; their spectra are not traced.
+    assert peak < 2e6 + y.nbytes
+    assert plan.scratch_bytes > 2e6
     empty = convpool.explain_conv2d((0, 1, 9, 9), (1, 1, 3, 3), algorithm="fft")
     assert empty.reason == "nothing to transform"
     large = convpool.explain_conv2d(*shapes, algorithm="fft", dtype=np.int64)

@@ -101,6 +101,7 @@ class _Problem:
 
     x: Array  # N, groups, channels, height, width
     weight: Array  # groups, output channels, channels, height, width
+    weight_energy: Array  # groups, output channels: sums of squares
     bias: Array | None
     y: Array
     rows: _Axis
@@ -163,13 +164,12 @@ class _Kernels:
         self.spectra = planes[:kernels].reshape(self.n_channels, g, m, size)
         task = 2 * (g + g * m)
         self.own = [planes[kernels + task * i :][:task] for i in range(threads)]
-        wide = self.weight.astype(np.float64)
-        self.energy: Any = np.einsum("gmcpq,gmcpq->gm", wide, wide)
+        self.energy = problem.weight_energy[groups, channels]
         cells = _tiles(self.own[0], 1, rows.tile, columns.tile)[0]
         cells[...] = 0
         spread = cells[: rows.span : rows.dilation, : columns.span : columns.dilation]
         for group, channel, c in np.ndindex(g, m, self.n_channels):
-            spread[...] = wide[group, channel, c]
+            spread[...] = self.weight[group, channel, c]
             self.transform.forward(cells, self.spectra[c, group, channel])
 
     def compute(self, place: Place, thread: int) -> None:
@@ -293,6 +293,12 @@ class _Kernels:
         return y.reshape(len(cells), -1, height, width)
 
 
+def _energy(kernels: Array) -> float:
+    """Sum the squares in float64; `numpy.einsum` would copy all output channels at once."""
+    wide = kernels.astype(np.float64).ravel()
+    return float(wide @ wide)
+
+
 def _is_moderate(energy: Array) -> bool:
     """Whether no square has overflowed or nearly so; false for NaN. Zeros are harmless."""
     return bool(np.all((energy == 0) | ((energy > _LEAST) & (energy < _MOST))))
@@ -350,14 +356,16 @@ def conv2d(
     Tiles depend on the shape of one image only, so neither threads nor the batch change a bit.
     """
     with np.errstate(all="ignore"):
-        if not _is_moderate(np.einsum("mcpq,mcpq->m", weight, weight, dtype=np.float64)):
-            return False
+        weight_energy = np.array([_energy(kernels) for kernels in weight])
+    if not _is_moderate(weight_energy):
+        return False
     down = _Axis(*rows, weight.shape[2], tile[0])
     across = _Axis(*columns, weight.shape[3], tile[1])
     n, channels = prod(x.shape[:-3]), len(weight) // groups
     problem = _Problem(
         x.reshape(n, groups, weight.shape[1], *x.shape[-2:]),
         weight.reshape(groups, channels, *weight.shape[1:]),
+        weight_energy.reshape(groups, channels),
         None if bias is None else bias.reshape(groups, channels),
         y.reshape(n, groups, channels, *y.shape[-2:]),
         down, across, down.shown(mode), across.shown(mode), mode, pad_value, rounding,
