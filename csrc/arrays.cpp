@@ -174,6 +174,10 @@ py::array checked_out(py::handle out, const py::dtype& dtype, const Shape& shape
 
 }  // namespace
 
+bool is_plain(const py::array& array, const py::dtype& dtype) {
+  return is_ready(array, dtype, contiguous | aligned);
+}
+
 py::array new_array(const py::dtype& dtype, const Shape& shape) {
   std::array<Py_intptr_t, 4> sizes{};
   assert(shape.size() <= sizes.size());
@@ -222,7 +226,7 @@ py::array Operand::prepared(Type type, Layout layout) const {
 py::array Operand::strided(Type type, Layout layout) const {
   const py::array view = channels_first(layout);
   const py::dtype dtype = dtype_of(type);
-  if (is_ready(view, dtype, contiguous | aligned)) return view;
+  if (is_plain(view, dtype)) return view;
   if (is_ready(view, dtype, aligned) && is_cheap_to_read(view)) return view;
   return converted(dtype, view);
 }
@@ -247,7 +251,7 @@ py::array Operand::prepared_indices(Layout layout) const {
 }
 
 py::array Operand::converted(const py::dtype& dtype, const py::array& view) const {
-  if (is_ready(view, dtype, contiguous | aligned)) return view;
+  if (is_plain(view, dtype)) return view;
   const Silence silence;
   PyObject* made = Api::get().PyArray_FromAny_(
       view.ptr(), py::dtype(dtype).release().ptr(), 0, 0,
@@ -331,7 +335,7 @@ Result::Result(const Shape& shape, Layout layout, const Numbers& numbers, py::ha
   const py::dtype compute = numbers.is_complex ? numbers.result : dtype_of(numbers.compute);
   const bool move_axes = layout == Layout::nhwc && shape.size() >= 3;
   if (move_axes) target_ = with_axes(returned_, true);
-  bool direct = is_ready(target_, compute, contiguous | aligned);
+  bool direct = is_plain(target_, compute);
   for (const py::array* operand : operands) {
     direct = direct && (out.is_none() || !*operand || !overlap(target_, *operand));
   }

@@ -54,6 +54,9 @@ bool is_whole(const py::dtype& dtype);
 // modulo 2^64; what fits an element where nothing is summed.
 std::pair<double, double> whole_range(const Numbers& numbers);
 
+// Whether an array is C-contiguous, aligned, in native byte order, and of this type.
+bool is_plain(const py::array& array, const py::dtype& dtype);
+
 // An array argument as the user gave it. `forcecast` conversions of pybind11 would take strings,
 // complex and masked arrays, so nothing is converted here and every type is checked by name.
 class Operand {

@@ -5,13 +5,12 @@
 namespace convpool::bindings {
 namespace {
 
-// The numbers of an array of contiguous float64 that is a whole number of `unit` long.
+// The numbers of an array of contiguous, aligned float64 that is a whole number of `unit` long.
 struct Doubles {
   Doubles(const char* name, const py::array& array, Index unit, bool writes) {
-    const bool fits = py::isinstance<py::array_t<double>>(array) && array.size() % unit == 0 &&
-                      (array.flags() & py::array::c_style) && (!writes || array.writeable());
-    if (!fits) {
-      throw py::value_error(std::string(name) + " must be contiguous float64 in multiples of " +
+    const bool fits = is_plain(array, py::dtype::of<double>()) && array.size() % unit == 0;
+    if (!fits || (writes && !array.writeable())) {
+      throw py::value_error(std::string(name) + " must be contiguous, aligned float64 in multiples of " +
                             std::to_string(unit));
     }
     data = static_cast<double*>(const_cast<void*>(array.data()));

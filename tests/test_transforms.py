@@ -74,7 +74,9 @@ def test_other_arrays_are_refused() -> None:
     cells, spectra = np.zeros((2, 8, 16)), np.zeros((2, transform.spectrum_size))
     read_only = spectra.copy()
     read_only.flags.writeable = False
+    misaligned = np.zeros(cells.nbytes + 1, np.uint8)[1:].view(np.float64).reshape(cells.shape)
     pairs: Any = [
+        (misaligned, spectra, "cells"),
         (cells.astype(np.float32), spectra, "cells"),
         (cells[:, ::2], spectra, "cells"),
         (cells.ravel()[1:], spectra, "cells"),
