@@ -131,12 +131,12 @@ class _Problem:
         if down.size == 0 or across.size == 0:
             part[...] = self.pad_value
             return
-        inside = slice(down[0], down[-1] + 1), slice(across[0], across[-1] + 1)
-        part[:, :, : down[0]] = part[:, :, down[-1] + 1 :] = self.pad_value
-        part[:, :, inside[0], : across[0]] = self.pad_value
-        part[:, :, inside[0], across[-1] + 1 :] = self.pad_value
-        part[:, :, inside[0], inside[1]] = images[
-            :, :, rows[down[0]] : rows[down[-1]] + 1, columns[across[0]] : columns[across[-1]] + 1
+        above, below = down[0], down[-1] + 1
+        before, behind = across[0], across[-1] + 1
+        part[:, :, :above] = part[:, :, below:] = self.pad_value
+        part[:, :, above:below, :before] = part[:, :, above:below, behind:] = self.pad_value
+        part[:, :, above:below, before:behind] = images[
+            :, :, rows[above] : rows[below - 1] + 1, columns[before] : columns[behind - 1] + 1
         ]
 
     def cells(self, n: int, groups: slice, top: int, left: int) -> Array:
@@ -196,10 +196,8 @@ class _Kernels:
         groups, channels = self.weight.shape[:2]
         size, tall, wide = groups * channels, p.rows.tile, p.columns.tile
         image = _tiles(own[:groups], groups, tall, wide)
-        spectrum, total, results = (
-            own[begin : begin + count]
-            for begin, count in ((groups, groups), (2 * groups, size), (2 * groups + size, size))
-        )
+        spectrum, sums = own[groups : 2 * groups], own[2 * groups :]
+        total, results = sums[:size], sums[size:]
         energy: Any = 0.0
         energies = np.empty(groups + size)
         for c in range(self.n_channels):
