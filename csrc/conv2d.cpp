@@ -101,14 +101,12 @@ void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
   // Rows of output channels for a block of pixels, whose columns are there.
   const auto multiply = [&](Index g, Index n, Range pixels, Range rows, const T* cols, T* packed) {
     T* block = output_of(p, n, g, y) + pixels.begin;
-    for (Index i = rows.begin; bias && i < rows.end; ++i) {
-      std::fill_n(block + i * p.pixels(), pixels.size(), bias[g * m + i]);
-    }
     const View<T> image = x.from(n, g * p.group_in());
     const Matrix<T> columns = columns_of(p, plan, image, pixels, cols);
     const auto right = in_place ? RightOperand<T>::of_matrix(columns, packed)
                                 : RightOperand<T>::of_rows(columns.data, row_offsets.data());
-    gemm(rows, m, pixels.size(), k, weights.matrix(g), right, block, p.pixels(), bias != nullptr);
+    gemm(rows, m, pixels.size(), k, weights.matrix(g), right, bias ? bias + g * m : nullptr, block,
+         p.pixels(), false);
   };
 
   if (!plan.share_columns) {
@@ -146,6 +144,7 @@ void im2col_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
                        T* dx) {
   const Index taps = p.taps(), k = p.group_out(), pieces = plan.channel_pieces;
   const Index blocks = number_of_blocks(p, plan);
+  const T* const no_bias = nullptr;
   parallel_for(plan.threads, p.groups * pieces * plan.image_pieces, [&](Index task) {
     const Index g = task / plan.image_pieces / pieces;
     const Range channels = piece(task / plan.image_pieces % pieces, pieces, p.group_in(), 1);
@@ -166,9 +165,10 @@ void im2col_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
         const auto right = RightOperand<T>::of_matrix(dy_block, scratch.right);
         if (columns_are_input(p)) {
           T* const cells = image + channels.begin * p.in_plane() + pixels.begin;
-          gemm({0, m}, m, pixels.size(), k, left, right, cells, p.in_plane(), true);
+          gemm({0, m}, m, pixels.size(), k, left, right, no_bias, cells, p.in_plane(), true);
         } else {
-          gemm({0, m}, m, pixels.size(), k, left, right, scratch.columns, plan.columns_ld, false);
+          gemm({0, m}, m, pixels.size(), k, left, right, no_bias, scratch.columns, plan.columns_ld,
+               false);
           add_columns(p, scratch.columns, plan.columns_ld, channels, pixels, image);
         }
       }
@@ -180,6 +180,7 @@ template <class T>
 void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x, T* dw) {
   const Index m = p.group_out(), taps = p.taps(), pieces = plan.channel_pieces;
   const Index blocks = number_of_blocks(p, plan);
+  const T* const no_bias = nullptr;
   parallel_for(plan.threads, p.groups * pieces, [&](Index task) {
     const Index g = task / pieces;
     const Range channels = piece(task % pieces, pieces, p.group_in(), 1);
@@ -198,7 +199,7 @@ void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const Vi
         }
         const Matrix<T> cols = columns_of(p, plan, image, pixels, scratch.columns);
         const auto right = RightOperand<T>::of_matrix(cols.transposed(), scratch.right);
-        gemm({0, m}, m, n_taps, pixels.size(), left, right, dw_piece, taps, true);
+        gemm({0, m}, m, n_taps, pixels.size(), left, right, no_bias, dw_piece, taps, true);
       }
     }
   });

@@ -22,32 +22,35 @@ Filter<T>::Filter(const Conv2d& p, const Plan& plan, const PlaneLayout& layout)
   const Index last_band = p.h.out - (ceil_div(p.h.out, plan.band) - 1) * plan.band;
   const bool suits_large = std::is_floating_point_v<T> && last_band >= p.h.kernel &&
                            (suits_images(p, 5, 1) || suits_images(p, 7, 1));
-  reads_images_ = kernels_of<T>().filter_image && (suits_images(p, 3, 2) || suits_large);
+  const bool suits_small =
+      suits_images(p, 3, 2) && p.in_plane() <= kernels_of<T>().most_cells_3x3;
+  reads_images_ = kernels_of<T>().filter_image && (suits_small || suits_large);
 }
 
 template <class T>
-void Filter<T>::operator()(const T* w, const T* planes, Index rows, bool accumulate, T* y) const {
+void Filter<T>::operator()(const T* w, const T* planes, Index rows, const T* bias, T* y) const {
+  bool accumulate = false;
   const Index down = p_.h.dilation * layout_.row;
   for (Index c = 0; c < p_.group_in(); ++c, planes += layout_.plane) {
-    for (Index block = 0; block < blocks_; ++block, accumulate = true) {
+    for (Index block = 0; block < blocks_; ++block, bias = nullptr, accumulate = true) {
       const Range kh = piece(block, blocks_, p_.h.kernel, 1);
       kernels_of<T>().filter({kh.size(), p_.w.kernel, w + c * p_.window() + kh.begin * p_.w.kernel,
                               planes + kh.begin * down, p_.h.stride * layout_.row, down,
-                              offsets_.data(), y, p_.w.out, rows, p_.w.out, accumulate});
+                              offsets_.data(), bias, y, p_.w.out, rows, p_.w.out, accumulate});
     }
   }
 }
 
 template <class T>
 void Filter<T>::filter_images(const T* w, Index w_step, const View<T>& x, Index x_step,
-                              const T* zeros, Index count, Range rows, bool accumulate, T* y,
-                              Index y_step) const {
+                              const T* zeros, Index count, Range rows, const T* bias,
+                              Index bias_step, T* y, Index y_step) const {
   assert(reads(x) && (count == 1 || p_.group_in() == 1));
-  for (Index c = 0; c < p_.group_in(); ++c, accumulate = true) {
+  for (Index c = 0; c < p_.group_in(); ++c, bias = nullptr) {
     kernels_of<T>().filter_image({p_.h.kernel, w + c * p_.window(), x.at(0, c), x.h, p_.h.in,
                                   p_.w.in, zeros, p_.h.cell(rows.begin, 0), p_.w.cell(0, 0),
-                                  p_.h.stride, y, p_.w.out, rows.size(), p_.w.out, accumulate,
-                                  count, w_step, x_step, y_step});
+                                  p_.h.stride, bias, y, p_.w.out, rows.size(), p_.w.out, c > 0,
+                                  count, w_step, x_step, bias_step, y_step});
   }
 }
 

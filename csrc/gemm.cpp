@@ -46,11 +46,11 @@ LeftOperand<T> pack_left(const Matrix<T>& a, Index m, Index k, T* packed) {
 
 template <class T>
 void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
-          const RightOperand<T>& b, T* c, Index ldc, bool accumulate) {
+          const RightOperand<T>& b, const T* bias, T* c, Index ldc, bool accumulate) {
   const GemmKernel<T>& kernel = gemm_kernel<T>(m);
   const Index mr = tile_rows<T>(m), nr = kernel.nr;
   assert(GemmBlocks::rows % kernel.mr == 0 && GemmBlocks::columns % nr == 0);
-  assert(rows.begin % mr == 0 && rows.end <= m);
+  assert(rows.begin % mr == 0 && rows.end <= m && !(bias && accumulate));
   std::ptrdiff_t panel_offsets[GemmBlocks::depth];
   for (Index i = 0; i < std::min(k, GemmBlocks::depth) && !b.row_offsets; ++i) {
     panel_offsets[i] = i * nr;
@@ -67,7 +67,7 @@ void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
                                                               : GemmBlocks::rows;
 
   for (Index i = rows.begin; k == 0 && !accumulate && i < rows.end; ++i) {
-    std::fill_n(c + i * ldc, n, T(0));
+    std::fill_n(c + i * ldc, n, bias ? bias[i] : T(0));
   }
   for (Index j0 = 0; j0 < n; j0 += GemmBlocks::columns) {
     const Index j_end = std::min(n, j0 + GemmBlocks::columns);
@@ -90,8 +90,9 @@ void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
                     ? LeftPanel<T>{a.matrix.at(i, k0), a.matrix.row_stride, a.matrix.col_stride}
                     : LeftPanel<T>{a.packed + k0 * round_up(m, mr) + i * depth, 1, mr};
             kernel.tiles[std::min(mr, i_end - i) - 1][vectors - 1](
-                depth, left.data, left.row, left.step, right.data, right.offsets, c + i * ldc + j,
-                ldc, columns, accumulate || k0 > 0);
+                depth, left.data, left.row, left.step, right.data, right.offsets,
+                bias && k0 == 0 ? bias + i : nullptr, c + i * ldc + j, ldc, columns,
+                accumulate || k0 > 0);
           }
         }
       }
@@ -104,7 +105,7 @@ void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
   template Index right_size<T>(Index, Index, Index);                                             \
   template LeftOperand<T> pack_left(const Matrix<T>&, Index, Index, T*);                         \
   template void gemm(Range, Index, Index, Index, const LeftOperand<T>&, const RightOperand<T>&,  \
-                     T*, Index, bool);
+                     const T*, T*, Index, bool);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(std::uint64_t)

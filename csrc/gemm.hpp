@@ -64,10 +64,10 @@ Index right_size(Index m, Index n, Index k);
 template <class T>
 LeftOperand<T> pack_left(const Matrix<T>& a, Index m, Index k, T* packed);
 
-// c (m x n)  =  (accumulate ? c : 0) + a (m x k) * b (k x n), for some of the rows: a range that
-// begins at a multiple of tile_rows(m). Rows of c are ldc apart.
+// c (m x n)  =  (accumulate ? c : 0) + bias (m x 1) + a (m x k) * b (k x n), for some of the rows: a
+// range that begins at a multiple of tile_rows(m). Rows of c are ldc apart; bias may be null.
 template <class T>
 void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
-          const RightOperand<T>& b, T* c, Index ldc, bool accumulate);
+          const RightOperand<T>& b, const T* bias, T* c, Index ldc, bool accumulate);
 
 }  // namespace convpool

@@ -76,12 +76,11 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
       return;
     }
     assert(images.size() == 1);
-    for (Index i = channels.begin; bias && i < channels.end; ++i) {
-      std::fill_n(first + i * p.pixels(), band, bias[g * m + i]);
-    }
+    const T* const starts = bias ? bias + g * m : nullptr;
     const LeftOperand<T> left = weights.matrix(g);
     for (Index oc = channels.begin; plan.filters && oc < channels.end; ++oc) {
-      filter(left.matrix.at(oc, 0), planes, rows.size(), bias != nullptr, first + oc * p.pixels());
+      filter(left.matrix.at(oc, 0), planes, rows.size(), starts ? starts + oc : nullptr,
+             first + oc * p.pixels());
     }
     for (Index oh = 0; !plan.filters && oh < rows.size(); ++oh) {
       const T* const cells = planes + layout.pixel_offset(p, oh, 0);
@@ -91,8 +90,8 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
       LeftOperand<T> part = left;
       if (left.in_place) part.matrix.data = left.matrix.at(0, kh.begin * row);
       const auto right = RightOperand<T>::of_rows(cells, offsets.data() + kh.begin * row);
-      gemm(channels, m, p.w.out, kh.size() * row, part, right, first + oh * p.w.out, p.pixels(),
-           bias != nullptr);
+      gemm(channels, m, p.w.out, kh.size() * row, part, right, starts, first + oh * p.w.out, p.pixels(),
+           false);
     }
   };
 
@@ -105,12 +104,9 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
     if (bands == 1 && p.group_in() == 1) count = std::min(most, same_image ? most : lots - images.begin);
     T* const first = y + (images.begin * p.out_channels + g) * p.pixels() + rows.begin * p.w.out;
     const Index step = p.pixels() * (same_image ? 1 : p.out_channels);
-    for (Index i = 0; bias && i < count; ++i) {
-      std::fill_n(first + i * step, rows.size() * p.w.out, bias[same_image ? g + i : g]);
-    }
     filter.filter_images(weights.matrix(g).matrix.data, same_image ? w.g : 0,
                          x.from(images.begin, g * p.group_in()), same_image ? x.c : x.n, zeros,
-                         count, rows, bias != nullptr, first, step);
+                         count, rows, bias ? bias + g : nullptr, same_image, first, step);
     return count;
   };
 

@@ -8,7 +8,7 @@ namespace convpool {
 
 // One register tile of a matrix product, `rows` by `columns`:
 //
-//   c[i*ldc + j]  =  (accumulate ? c[i*ldc + j] : 0)
+//   c[i*ldc + j]  =  (accumulate ? c[i*ldc + j] : 0)  +  (bias ? bias[i] : 0)
 //                    +  sum over k of  a[i*a_row + k*a_step] * b[b_offsets[k] + j]
 //
 //                       b      j = 0 .. columns-1   contiguous
@@ -28,8 +28,9 @@ namespace convpool {
 // - Sums run over k in order, so results do not depend on the tile.
 template <class T>
 using GemmTile = void (*)(std::ptrdiff_t k, const T* a, std::ptrdiff_t a_row,
-                          std::ptrdiff_t a_step, const T* b, const std::ptrdiff_t* b_offsets, T* c,
-                          std::ptrdiff_t ldc, std::ptrdiff_t columns, bool accumulate);
+                          std::ptrdiff_t a_step, const T* b, const std::ptrdiff_t* b_offsets,
+                          const T* bias, T* c, std::ptrdiff_t ldc, std::ptrdiff_t columns,
+                          bool accumulate);
 
 // A family of tiles, from 1 x lanes to the full mr x nr.
 template <class T>
@@ -49,7 +50,7 @@ struct GemmKernels {
 // The cross-correlation of one plane with one kernel, where a matrix product would have a single
 // row:
 //
-//   y[i*y_row + j]  =  (accumulate ? y[i*y_row + j] : 0)
+//   y[i*y_row + j]  =  (accumulate ? y[i*y_row + j] : 0)  +  (bias ? *bias : 0)
 //       +  sum over r < kh, s < kw of  w[r*kw + s] * x[i*x_step + r*x_row + x_offsets[s] + j]
 //
 // for i < rows, j < columns. Sums run over r, then s. If x_step == x_row output rows share the cells
@@ -62,6 +63,7 @@ struct FilterTask {
   const T *w, *x;
   std::ptrdiff_t x_step, x_row;
   const std::ptrdiff_t* x_offsets;
+  const T* bias;
   T* y;
   std::ptrdiff_t y_row, rows, columns;
   bool accumulate;
@@ -70,7 +72,7 @@ struct FilterTask {
 // The same with a square kernel, for some planes of images with borders of zeros, read where they
 // stand:
 //
-//   y[i*y_row + j]  =  (accumulate ? y[i*y_row + j] : 0)
+//   y[i*y_row + j]  =  (accumulate ? y[i*y_row + j] : 0)  +  (bias ? *bias : 0)
 //       +  sum over r, s < size of  w[size*r + s] * cell(top + i*stride + r, left + j*stride + s)
 //
 // where cell(r, s) is x[r*x_row + s], or zero outside of x_rows x x_columns cells.
@@ -84,10 +86,11 @@ struct ImageFilterTask {
   std::ptrdiff_t x_row, x_rows, x_columns;
   const T* zeros;
   std::ptrdiff_t top, left, stride;
+  const T* bias;
   T* y;
   std::ptrdiff_t y_row, rows, columns;
   bool accumulate;
-  std::ptrdiff_t planes, w_plane, x_plane, y_plane;  // how many; elements from one to the next
+  std::ptrdiff_t planes, w_plane, x_plane, bias_plane, y_plane;  // how many; from one to the next
 };
 
 // A tile whose left operand is gathered from planes of images, one number at a time, so that it has
@@ -190,6 +193,7 @@ struct KernelsFor {
   InterleaveRows<T> interleave_rows;
   void (*filter)(const FilterTask<T>&);
   void (*filter_image)(const ImageFilterTask<T>&);  // null without masked loads
+  std::ptrdiff_t most_cells_3x3;                    // in a plane, for which it pays with 3x3 kernels
   void (*dot_rows)(const DotTask<T>&);
   void (*dot_image)(const ImageDotTask<T>&);        // null without masked loads
   void (*spread_image)(const ImageSpreadTask<T>&);  // null without masked loads

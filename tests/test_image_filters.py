@@ -64,15 +64,19 @@ def test_infinite_weights_meet_the_padding(tap: int) -> None:
     assert np.isnan(y).any() == (tap != 4)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_nothing_is_written_beside_the_rows(stride: int) -> None:
-    x, w = integers((1, 2, 9, 37), seed=10), integers((2, 1, 3, 3), seed=11)
-    expected = reference.conv2d(x, w, None, stride, 1, groups=2)
-    memory = np.full(expected.size + 64, 77, np.float32)
-    out = memory[32:-32].reshape(expected.shape)
-    convpool.conv2d(x, w, None, stride, 1, groups=2, algorithm="implicit_gemm", out=out)
-    np.testing.assert_array_equal(out, expected)
-    assert (memory[:32] == 77).all() and (memory[-32:] == 77).all()
+@pytest.mark.parametrize("kernel, stride", [(3, 1), (3, 2), (5, 1), (7, 1)])
+@pytest.mark.parametrize("width", [3, 5, 8, 9, 14, 23, 37])
+def test_nothing_is_written_beside_the_rows(width: int, kernel: int, stride: int) -> None:
+    x = integers((1, 2, 9, width), seed=10)
+    for channels, bias in ((1, None), (2, None), (1, integers((2,), seed=12))):
+        w = integers((2, channels, kernel, kernel), seed=11)
+        options = {"stride": stride, "padding": kernel // 2, "groups": 2 // channels}
+        expected = reference.conv2d(x, w, bias, **options)
+        memory = np.full(expected.size + 64, 77, np.float32)
+        out = memory[32:-32].reshape(expected.shape)
+        convpool.conv2d(x, w, bias, algorithm="implicit_gemm", out=out, **options)
+        np.testing.assert_array_equal(out, expected)
+        assert (memory[:32] == 77).all() and (memory[-32:] == 77).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
