@@ -20,11 +20,11 @@ Filter<T>::Filter(const Conv2d& p, const Plan& plan, const PlaneLayout& layout)
   blocks_ = ceil_div(p.h.kernel, rows);
   // Sums that go down a band take as many rows as the kernel has.
   const Index last_band = p.h.out - (ceil_div(p.h.out, plan.band) - 1) * plan.band;
-  const bool suits_large = std::is_floating_point_v<T> && last_band >= p.h.kernel &&
-                           (suits_images(p, 5, 1) || suits_images(p, 7, 1));
-  const bool suits_small =
-      suits_images(p, 3, 2) && p.in_plane() <= kernels_of<T>().most_cells_3x3;
-  reads_images_ = kernels_of<T>().filter_image && (suits_small || suits_large);
+  const bool rolls = std::is_floating_point_v<T> && last_band >= p.h.kernel;
+  const bool is_small = p.in_plane() <= kernels_of<T>().most_cells;
+  reads_images_ = kernels_of<T>().filter_image &&
+                  ((suits_images(p, 3, 2) && is_small) || (suits_images(p, 5, 1) && rolls) ||
+                   (suits_images(p, 7, 1) && rolls && is_small));
 }
 
 template <class T>

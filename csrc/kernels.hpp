@@ -193,7 +193,7 @@ struct KernelsFor {
   InterleaveRows<T> interleave_rows;
   void (*filter)(const FilterTask<T>&);
   void (*filter_image)(const ImageFilterTask<T>&);  // null without masked loads
-  std::ptrdiff_t most_cells_3x3;                    // in a plane, for which it pays with 3x3 kernels
+  std::ptrdiff_t most_cells;                        // in a plane, for which it pays; 5x5: any number
   void (*dot_rows)(const DotTask<T>&);
   void (*dot_image)(const ImageDotTask<T>&);        // null without masked loads
   void (*spread_image)(const ImageSpreadTask<T>&);  // null without masked loads
@@ -262,7 +262,7 @@ struct PlaneKernels {
   static constexpr int most_size = 5, most_stride = 3;
   JoinPlane<T> of[most_size - 1][most_stride];  // [size - 2][stride - 1]; null: none
   JoinPlane<T> of_any_size;  // from 2 up to most_of_any_size, stride 1; or null
-  std::ptrdiff_t most_of_any_size;
+  std::ptrdiff_t most_of_any_size, most_cells;  // of the windows; in a plane, for which this pays
 };
 
 // Where the cells of a window stand in memory, and which place in the image each of them has.

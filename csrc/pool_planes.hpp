@@ -22,6 +22,7 @@ class PlanePass {
       : p_(p) {
     if constexpr (std::is_same_v<T, Value> && !Rule::changes_cells) {
       if (x.w != 1 || !is_square(p) || !shows_data(p, p.h) || !shows_data(p, p.w)) return;
+      if (p.h.in * p.w.in > rule.planes().most_cells) return;
       kernel_ = kernel_for(rule.planes(), p.w.kernel, p.w.stride);
       finishes_ = rule.finishes_planes(rows, columns);
       // Strips go down as many rows as the first-level cache holds: 1920 columns take a third.
