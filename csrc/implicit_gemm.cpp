@@ -90,8 +90,8 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
       LeftOperand<T> part = left;
       if (left.in_place) part.matrix.data = left.matrix.at(0, kh.begin * row);
       const auto right = RightOperand<T>::of_rows(cells, offsets.data() + kh.begin * row);
-      gemm(channels, m, p.w.out, kh.size() * row, part, right, starts, first + oh * p.w.out, p.pixels(),
-           false);
+      gemm(channels, m, p.w.out, kh.size() * row, part, right, starts, first + oh * p.w.out,
+           p.pixels(), false);
     }
   };
 
