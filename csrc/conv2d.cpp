@@ -82,15 +82,15 @@ Matrix<T> columns_of(const Conv2d& p, const Plan& plan, const View<T>& x, Range 
 }
 
 template <class T>
-void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T* w, const T* bias,
-                    T* y) {
+void im2col_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const WeightView<T>& w,
+                    const T* bias, T* y) {
   if (p.batch == 0 || p.out_channels == 0) return;
   const Index m = p.group_out(), k = p.taps(), blocks = number_of_blocks(p, plan);
   const bool in_place = columns_are_input(p);
   Scratch scratch(Scratch::bytes<T>(plan.shared));
   T* const shared = scratch.take<T>(plan.shared);
   T* const shared_columns = shared + plan.shared - (plan.share_columns ? plan.columns : 0);
-  const Weights<T> weights(p, plan, WeightView<T>::contiguous(p, w), shared);
+  const Weights<T> weights(p, plan, w, shared);
 
   // Written columns are read in place; an image has no slack behind it, and is packed.
   std::vector<std::ptrdiff_t> row_offsets(in_place ? 0 : static_cast<std::size_t>(k));
@@ -163,14 +163,9 @@ void im2col_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
         const Range pixels = block_of(p, plan, block);
         const Matrix<T> dy_block{output_of(p, n, g, dy) + pixels.begin, p.pixels(), 1};
         const auto right = RightOperand<T>::of_matrix(dy_block, scratch.right);
-        if (columns_are_input(p)) {
-          T* const cells = image + channels.begin * p.in_plane() + pixels.begin;
-          gemm({0, m}, m, pixels.size(), k, left, right, no_bias, cells, p.in_plane(), true);
-        } else {
-          gemm({0, m}, m, pixels.size(), k, left, right, no_bias, scratch.columns, plan.columns_ld,
-               false);
-          add_columns(p, scratch.columns, plan.columns_ld, channels, pixels, image);
-        }
+        gemm({0, m}, m, pixels.size(), k, left, right, no_bias, scratch.columns, plan.columns_ld,
+             false);
+        add_columns(p, scratch.columns, plan.columns_ld, channels, pixels, image);
       }
     }
   });
@@ -210,11 +205,11 @@ void im2col_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const Vi
 template <class T>
 void conv2d_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T* w, const T* bias,
                     T* y) {
+  const auto weights = WeightView<T>::contiguous(p, w);
   switch (plan.algorithm) {
     case Algorithm::direct: return direct_forward(p, plan.threads, x, w, bias, y);
-    case Algorithm::im2col: return im2col_forward(p, plan, x, w, bias, y);
-    case Algorithm::implicit_gemm: 
-      return implicit_gemm_forward(p, plan, x, WeightView<T>::contiguous(p, w), bias, y);
+    case Algorithm::im2col: return im2col_forward(p, plan, x, weights, bias, y);
+    case Algorithm::implicit_gemm: return implicit_gemm_forward(p, plan, x, weights, bias, y);
     case Algorithm::fft: return;  // bindings_conv.cpp calls _fft.py in the place of this function
   }
 }
@@ -224,6 +219,15 @@ void conv2d_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
                        T* dx) {
   if (plan.algorithm == Algorithm::direct) {
     return direct_grad_input(p, plan.threads, dy, w, bias, dx);
+  }
+  if (columns_are_input(p)) {
+    const Conv2d transposed = transposed_1x1(p);
+    const View<T> dy_view{dy, p.out_channels * p.pixels(), p.pixels(), p.w.out, 1};
+    const WeightView<T> weights{w, p.group_out() * p.taps(), 1, p.taps(), 1, 1};
+    if (plan.algorithm == Algorithm::im2col) {
+      return im2col_forward(transposed, plan, dy_view, weights, bias, dx);
+    }
+    return implicit_gemm_forward(transposed, plan, dy_view, weights, bias, dx);
   }
   if (plan.algorithm == Algorithm::im2col) return im2col_grad_input(p, plan, dy, w, bias, dx);
   // An infinite weight must not meet the zeros that implicit GEMM puts around dy. It would show in

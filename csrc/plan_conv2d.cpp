@@ -60,6 +60,9 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
                  bool may_transform) {
   if (static_cast<double>(p.batch) * p.image_multiply_adds() < worth_a_thread) threads = 1;
   if (request == "direct") return plan_direct<T>(p, operation, "requested", threads);
+  if (operation == Operation::grad_input && columns_are_input(p) && request != "fft") {
+    return plan_conv2d<T>(transposed_1x1(p), Operation::forward, request, threads);
+  }
   if (request == "im2col") return plan_im2col<T>(p, operation, "requested", threads);
   if (request == "auto") {
     if (operation == Operation::grad_input && suits_input_gradient(p)) {

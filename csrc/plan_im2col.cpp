@@ -1,5 +1,8 @@
 #include "plan_im2col.hpp"
 
+#include <cassert>
+#include <utility>
+
 #include "numeric.hpp"
 #include "plan_pieces.hpp"
 #include "scratch.hpp"
@@ -52,7 +55,7 @@ void plan_grad_input(const Conv2d& p, Plan& plan) {
   plan.left = left_size<T>(rows, p.group_out());
   plan.right = std::max(right_size<T>(rows, plan.pixel_block, p.group_out()),
                         right_size<T>(fewest_rows, plan.pixel_block, p.group_out()));
-  if (plan.columns) plan.columns = rows * plan.columns_ld;
+  plan.columns = rows * plan.columns_ld;
 }
 
 template <class T>
@@ -75,6 +78,14 @@ bool columns_are_input(const Conv2d& p) {
            a.in == a.out;  // not so for a transposed convolution with output_padding
   };
   return one(p.h) && one(p.w);
+}
+
+Conv2d transposed_1x1(const Conv2d& p) {
+  assert(columns_are_input(p));
+  Conv2d transposed = p;
+  std::swap(transposed.in_channels, transposed.out_channels);
+  transposed.pad_value = 0;
+  return transposed;
 }
 
 template <class T>

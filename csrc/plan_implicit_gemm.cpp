@@ -254,7 +254,7 @@ Plan plan_input_gradient(const Conv2d& p, const char* reason, int threads) {
 }
 
 bool suits_input_gradient(const Conv2d& p) {
-  if (!has_phases(p) || columns_are_input(p) || p.taps() == 0) return false;
+  if (!has_phases(p) || p.taps() == 0) return false;
   const Index m = p.group_in();
   // With few rows in the product, columns are 1.5 times as fast for the phases of a first layer.
   if (m > 1 && m < 4 && p.h.stride * p.w.stride > 1) return false;

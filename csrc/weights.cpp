@@ -99,8 +99,9 @@ LeftOperand<T> Weights<T>::matrix(Index g) const {
     const Index group = round_up(p_.group_out(), plan_.weight_panels.width) * p_.taps();
     return {{}, packed_ + g * group, false};
   }
-  assert(w_.m == p_.taps() && w_.w == 1 && (plan_.by_kernel_row || w_.is_contiguous(p_)));
-  return {{w_.data + g * w_.g, w_.m, 1}, nullptr, true};
+  const Index step = p_.window() == 1 ? w_.c : 1;
+  assert(p_.window() == 1 || plan_.by_kernel_row || w_.is_contiguous(p_));
+  return {{w_.data + g * w_.g, w_.m, step}, nullptr, true};
 }
 
 template <class T>

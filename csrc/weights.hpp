@@ -35,7 +35,7 @@ class Weights {
   // Packs into `memory`, unless the plan has packed weights or reads them in place.
   Weights(const Conv2d& p, const Plan& plan, const WeightView<T>& w, T* memory);
 
-  // The weights of a group as a matrix, group_out x taps; if in place, contiguous or by row.
+  // The weights of a group as a matrix, group_out x taps; if in place, contiguous, by row or 1x1.
   LeftOperand<T> matrix(Index g) const;
 
   // Of a whole panel: taps k0 ... k0+depth-1 of `count` output channels from a multiple of the panel's
