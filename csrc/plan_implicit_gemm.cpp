@@ -294,8 +294,9 @@ bool pays_as_dots(const Conv2d& p) {
 template <class T>
 Plan plan_weight_gradient(const Conv2d& p, const char* reason, int threads) {
   constexpr Index unit_pixels = 1024, filtered_cells = 1 << 15, most_cells = 1 << 20;
-  // Parts of small gradients are summed apart, to be shared among up to this many threads.
-  constexpr Index most_parts = 32, most_sums = 1 << 14;
+  // Parts of a gradient are summed apart, to be shared among up to this many threads: pieces of channels
+  // would pack all of dy each, which took up to 1.3 times as long on two threads.
+  constexpr Index most_parts = 32, most_sums = 1 << 20;
   const Index m = p.group_out(), taps = p.taps(), channels_in = std::max<Index>(p.group_in(), 1);
   const GatherKernel<T>& kernel = kernels_of<T>().gather;
   Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
@@ -308,6 +309,8 @@ Plan plan_weight_gradient(const Conv2d& p, const char* reason, int threads) {
   const Index height = std::max<Index>(p.h.out, 1), width = std::max<Index>(p.w.out, 1);
   const auto cells = [&] { return channels_in * layout_of<T>(p, plan, plan.band).plane; };
   plan.band = std::clamp<Index>(ceil_div(pixels, width), 1, height);
+  // As many bands for each of two or four threads.
+  if (plan.band < height) plan.band = ceil_div(height, round_up(ceil_div(height, plan.band), 4));
   while (plan.band > 1 && cells() > most_cells) plan.band = ceil_div(plan.band, 2);
   if (plan.band == height && !plan.filters) {
     const Index fitting = std::min(pixels / (height * width), most_cells / std::max<Index>(cells(), 1));
@@ -326,10 +329,18 @@ Plan plan_weight_gradient(const Conv2d& p, const char* reason, int threads) {
   plan.columns = plan.images_at_once * channels * layout_of<T>(p, plan, plan.band).plane;
   if (plan.filters) plan.columns = std::max(plan.columns, p.w.in);  // or a row of padding alone
   plan.right = plan.filters ? 0 : GemmBlocks::depth * kernel.nr;
-  plan.shared = p.groups * plan.unit_pieces * taps * (plan.filters ? m : round_up(m, kernel.lanes));
+  // Sums over one block of pixels are transposed panel by panel, while they are in the second-level
+  // cache: 1.1 to 1.2x for 512 channels of 7x7 pixels.
+  const Index all_pixels = p.batch * p.pixels();
+  if (plan.gathers && units == 1 && all_pixels > 0 && all_pixels <= GemmBlocks::depth) {
+    plan.left = channels * p.window() * kernel.nr;
+  } else {
+    plan.shared = p.groups * plan.unit_pieces * taps * (plan.filters ? m : round_up(m, kernel.lanes));
+  }
   const Index offsets = channels * p.window() + plan.images_at_once * plan.band * width;
   plan.scratch_bytes = Scratch::bytes<T>(plan.shared) + offsets * Index{sizeof(std::ptrdiff_t)} +
-                       threads * (Scratch::bytes<T>(plan.columns) + Scratch::bytes<T>(plan.right));
+                       threads * (Scratch::bytes<T>(plan.columns) + Scratch::bytes<T>(plan.right) +
+                                  Scratch::bytes<T>(plan.left));
   return plan;
 }
 

@@ -19,7 +19,8 @@ namespace {
 //   dw' (taps x group_out)  +=  cols (taps x pixels)  *  dy' (pixels x group_out)
 //
 // Only dy is packed, transposed, and it is smaller than the columns by a factor of kh * kw. With few
-// output channels a group, dw' is made of products of rows, which need no packing.
+// output channels a group, dw' is made of products of rows, which need no packing. If there is one block
+// of pixels only, a panel of output channels is transposed into dw as soon as it is done.
 template <class T>
 class WeightGradient {
  public:
@@ -35,13 +36,15 @@ class WeightGradient {
         write_planes_(p, layout_),
         bands_(ceil_div(p.h.out, plan.band)),
         units_(p.pixels() == 0 ? 0 : bands_ * ceil_div(p.batch, plan.images_at_once)),
+        in_panels_(plan.shared == 0),
+        pitch_(in_panels_ ? kernels_of<T>().gather.nr : padded_m_),
         image_planes_(ceil_div(p.group_in(), plan.channel_pieces) * layout_.plane),
         reads_images_(plan.filters && kernels_of<T>().dot_image && suits_images(p, 3, 2) &&
                       x.w == 1) {
     tap_offsets_ = tap_offsets(p, layout_, ceil_div(p.group_in(), plan.channel_pieces));
     if (plan.filters) return;
     pixel_offsets_ = pixel_offsets(p, layout_, plan.images_at_once, image_planes_, plan.band);
-    for (Index i = 0; i < kernels_of<T>().gather.mr; ++i) row_offsets_.push_back(i * padded_m_);
+    for (Index i = 0; i < kernels_of<T>().gather.mr; ++i) row_offsets_.push_back(i * pitch_);
   }
 
   void operator()() const {
@@ -50,18 +53,23 @@ class WeightGradient {
     T* const sums = shared.take<T>(plan_.shared);
     const Index tasks = p_.groups * pieces * parts, steps = ceil_div(tasks, plan_.units_at_once);
     parallel_for(plan_.threads, steps, [&](Index step) {
-      Scratch own(Scratch::bytes<T>(plan_.columns) + Scratch::bytes<T>(plan_.right));
+      Scratch own(Scratch::bytes<T>(plan_.columns) + Scratch::bytes<T>(plan_.right) +
+                  Scratch::bytes<T>(plan_.left));
       T* const planes = own.take<T>(plan_.columns);
       T* const packed = own.take<T>(plan_.right);
+      T* const panel = own.take<T>(plan_.left);
       Index padded_images = 0;
       const Range these = piece(step, steps, tasks, 1);
       for (Index task = these.begin; task < these.end; ++task) {
         const Index part = task % parts, g = task / parts / pieces;
         const Range channels = piece(task / parts % pieces, pieces, p_.group_in(), 1);
-        T* const mine =
-            sums + ((g * parts + part) * taps + channels.begin * p_.window()) * padded_m_;
-        std::fill_n(mine, channels.size() * p_.window() * padded_m_, T(0));
+        const Index first_sum =
+            ((g * parts + part) * taps + channels.begin * p_.window()) * padded_m_;
+        T* const mine = in_panels_ ? panel : sums + first_sum;
         const Range units = piece(part, parts, units_, 1);
+        if (plan_.filters || units.size() == 0) {
+          std::fill_n(mine, channels.size() * p_.window() * padded_m_, T(0));
+        }
         for (Index unit = units.begin; unit < units.end; ++unit) {
           const Range images = images_of(unit), band = band_of(unit);
           if (reads_images_ && band.size() > 1) {
@@ -74,10 +82,12 @@ class WeightGradient {
           }
           if (bands_ == 1 && pieces == 1) padded_images = std::max(padded_images, images.size());
           plan_.filters ? add_dots(g, images.begin, band, channels, planes, mine)
-                        : add_products(g, images, band, channels, planes, packed, mine);
+                        : add_products(g, images, band, channels, planes, packed, mine,
+                                       unit > units.begin);
         }
       }
     });
+    if (in_panels_) return;
     parallel_for(plan_.threads, p_.groups * pieces, [&](Index task) {
       const Range channels = piece(task % pieces, pieces, p_.group_in(), 1);
       const Range rows{channels.begin * p_.window(), channels.end * p_.window()};
@@ -100,7 +110,7 @@ class WeightGradient {
 
   // Blocks of at most GemmBlocks::depth pixels, as nearly equal as can be.
   void add_products(Index g, Range images, Range band, Range channels, const T* planes, T* packed,
-                    T* sums) const {
+                    T* sums, bool accumulate) const {
     const GatherKernel<T>& kernel = kernels_of<T>().gather;
     const Index image_pixels = band.size() * p_.w.out, pixels = images.size() * image_pixels;
     const Index blocks = ceil_div(pixels, GemmBlocks::depth), taps = channels.size() * p_.window();
@@ -108,16 +118,21 @@ class WeightGradient {
     for (Index block = 0; block < blocks; ++block) {
       const Range these = piece(block, blocks, pixels, 1);
       for (Index j = 0; j < m_; j += kernel.nr) {
-        pack_dy(g * m_ + j, std::min(kernel.nr, m_ - j), images.begin, band, these, packed);
-        const Index vectors = ceil_div(std::min(kernel.nr, m_ - j), kernel.lanes);
+        const Index count = std::min(kernel.nr, m_ - j);
+        pack_dy(g * m_ + j, count, images.begin, band, these, packed);
+        const Index vectors = ceil_div(count, kernel.lanes);
         // Of nearly equal heights, since low tiles do not fill the pipeline.
         for (Index i = 0; i < tiles; ++i) {
           const Range rows = piece(i, tiles, taps, 1);
           kernel.tiles[rows.size() - 1][vectors - 1](
               these.size(), planes, tap_offsets_.data() + rows.begin,
               pixel_offsets_.data() + these.begin, packed, kernel.nr,
-              sums + rows.begin * padded_m_ + j, row_offsets_.data(), true);
+              sums + rows.begin * pitch_ + (in_panels_ ? 0 : j), row_offsets_.data(),
+              accumulate || block > 0);
         }
+        if (!in_panels_) continue;
+        T* const to = dw_ + (g * m_ + j) * p_.taps() + channels.begin * p_.window();
+        kernels_of<T>().transpose_rows(sums, pitch_, taps, count, to, p_.taps());
       }
     }
   }
@@ -195,7 +210,9 @@ class WeightGradient {
   Index m_, padded_m_;
   PlaneLayout layout_;
   PlaneWriter<T> write_planes_;
-  Index bands_, units_, image_planes_;
+  Index bands_, units_;
+  bool in_panels_;
+  Index pitch_, image_planes_;
   bool reads_images_;
   std::vector<std::ptrdiff_t> tap_offsets_, pixel_offsets_, row_offsets_;
 };
