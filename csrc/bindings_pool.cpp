@@ -42,10 +42,9 @@ double work_of(const Pool2d& p) {
 }
 
 int pool_threads(const Pool2d& p, int threads) {
-  const double cells = static_cast<double>(p.planes()) *
-                       std::max(static_cast<double>(p.h.in) * p.w.in,
+  const double cells = std::max(static_cast<double>(p.h.in) * p.w.in,
                                 static_cast<double>(p.h.out) * p.w.out);
-  return worthwhile_threads(cells, threads);
+  return worthwhile_threads(static_cast<double>(p.planes()) * cells * joins_of_cell(p), threads);
 }
 
 // Maximum and minimum, of sliding and of adaptive windows.

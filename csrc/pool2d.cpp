@@ -10,7 +10,7 @@
 namespace convpool {
 namespace {
 
-constexpr Index cells_of_task = 1 << 15;  // a few microseconds
+constexpr Index cells_of_task = 1 << 15;  // a few microseconds for each join
 
 Index cells_of_output_row(const Pool2d& p) {
   return std::max<Index>(1, ceil_div(p.h.in, p.h.out) * p.w.in);
@@ -106,7 +106,8 @@ void reduce(const Pool2d& p, int threads, const View<T>& x, const Rule& rule, T*
   }
   const auto rows = windows_of(p, p.h), columns = windows_of(p, p.w);
   const Index band = rows_of_band(p), bands = ceil_div(p.h.out, band), total = p.planes() * bands;
-  const Index task_bands = ceil_div(cells_of_task, cells_of_output_row(p) * band);
+  const Index task_cells = static_cast<Index>(cells_of_task / joins_of_cell(p));
+  const Index task_bands = ceil_div(task_cells, cells_of_output_row(p) * band);
   const Index rows_at_once = HorizontalPass<Rule>::rows_at_once(p);
   const Index planes_at_once = bands == 1 ? std::max<Index>(1, rows_at_once / p.h.out) : 1;
   const Index scratch_bytes = VerticalPass<T, Rule>::scratch_bytes(p) +
@@ -164,6 +165,14 @@ void sum(const Pool2d& p, int threads, const View<T>& x, bool is_mean, T* y) {
 }
 
 }  // namespace
+
+double joins_of_cell(const Pool2d& p) {
+  const auto joins = [](const Axis& a) {
+    const bool overlap = a.out > 1 && a.kernel > a.stride;
+    return overlap ? std::log2(static_cast<double>(a.kernel)) : 1;
+  };
+  return (joins(p.h) + joins(p.w)) / 2;
+}
 
 // x (N, C, H, W), y, indices (N, C, oh, ow): first extremum or first NaN of each window
 template <class T>
