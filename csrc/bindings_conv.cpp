@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bindings.hpp"
+#include "bindings_fft.hpp"
 #include "conv2d.hpp"
 #include "plan_conv2d.hpp"
 #include "plan_im2col.hpp"
@@ -27,18 +28,14 @@ Geometry to_geometry(Object stride, Object padding, Object dilation, Object grou
 }
 
 Plan plan_for(const Numbers& numbers, const Conv2d& p, Operation operation,
-              std::string_view algorithm, int threads, bool may_transform = false) {
+              std::string_view algorithm, int threads, bool transforms = true) {
   const std::string request(algorithm);
+  transforms = transforms && may_transform(numbers);
   switch (numbers.compute) {
-    case Type::float32: return plan_conv2d<float>(p, operation, request, threads, may_transform);
-    case Type::float64: return plan_conv2d<double>(p, operation, request, threads, may_transform);
+    case Type::float32: return plan_conv2d<float>(p, operation, request, threads, transforms);
+    case Type::float64: return plan_conv2d<double>(p, operation, request, threads, transforms);
     default: return plan_conv2d<std::uint64_t>(p, operation, request, threads);
   }
-}
-
-// Which numbers a transform in float64 computes as well as the other algorithms.
-bool may_transform(const Numbers& numbers) {
-  return numbers.is_integer || numbers.result.itemsize() < (numbers.is_complex ? 16 : 8);
 }
 
 // Largest sum of `terms` products, for whole numbers; floating ones need no bound.
@@ -150,25 +147,6 @@ py::array prepared_images(const Operand& x, const Conv2d& p, Type type, Layout l
   return columns_are_input(p) ? x.prepared(type, layout) : x.strided(type, layout);
 }
 
-// Calls _fft.py, which writes y; false if these numbers cannot be transformed.
-bool conv2d_by_fft(const Conv2d& p, const Plan& plan, const Numbers& numbers, const py::array& x,
-                   const py::array& weight, const Bias& bias, const py::array& y) {
-  const auto axis = [](const Axis& a) {
-    return py::make_tuple(a.in, a.out, a.stride, a.dilation, a.pad_before, a.pad_after);
-  };
-  const char* const modes[] = {"constant", "reflect", "symmetric", "edge", "wrap"};
-  const char* const rounding = numbers.is_integer       ? "whole"
-                               : may_transform(numbers) ? "narrow"
-                                                        : "none";
-  Scratch scratch(Scratch::bytes<char>(plan.fft.working_bytes));
-  const auto memory = py::memoryview::from_memory(scratch.take<char>(plan.fft.working_bytes),
-                                                  plan.fft.working_bytes);
-  return py::cast<bool>(py::module_::import("convpool._fft").attr("conv2d")(
-      x, weight, bias.operand ? py::object(bias.array) : py::none(), y, axis(p.h), axis(p.w), p.groups, modes[static_cast<int>(p.h.pad_mode)],
-      p.pad_value, rounding, py::make_tuple(plan.fft.height, plan.fft.width),
-      plan.fft.groups_at_once, plan.fft.channels_at_once, plan.threads, memory));
-}
-
 py::object conv2d(Object x_object, Object weight_object, Object bias_object, Object stride,
                   Object padding, Object dilation, Object groups, Object pad_mode,
                   Object pad_value, Object layout_word, Object dtype, Object precision,
@@ -191,8 +169,7 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
   const double terms = static_cast<double>(p.taps());
   choose_compute_type(numbers, terms,
                       bound_of(numbers, terms, x, weight, bias.pointer(), p.pad_value));
-  Plan plan = plan_for(numbers, p, Operation::forward, to_word("algorithm", algorithm), n_threads,
-                       may_transform(numbers));
+  Plan plan = plan_for(numbers, p, Operation::forward, to_word("algorithm", algorithm), n_threads);
   if (numbers.is_complex) {
     Result y(result_shape(images, p), layout, numbers, out);
     return y.assign(call_complex(n_threads, "conv2d", x.as_complex(numbers.result, layout), weight.as_complex(numbers.result), bias_object,
@@ -205,8 +182,8 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
   const py::array xs = prepared_images(x, p, type, layout), ws = weight.prepared(type);
   Result y(result_shape(images, p), layout, numbers, out, {&xs, &ws, &bias.array});
   if (plan.algorithm == Algorithm::fft) {
-    if (conv2d_by_fft(p, plan, numbers, xs, ws, bias, y.array())) return y.finish();
-    plan = plan_for(numbers, p, Operation::forward, "auto", n_threads);
+    if (conv2d_by_fft(p, numbers, n_threads, xs, ws, bias.array, y.array())) return y.finish();
+    plan = plan_for(numbers, p, Operation::forward, "auto", n_threads, false);
   }
   if (prepared) prepared->use(p, type, ws, plan);
   run(work_of(p), type, [&](auto zero) {
@@ -234,7 +211,7 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
   bias.check(p.in_channels);
   const double terms = static_cast<double>(p.group_out()) * p.window();
   choose_compute_type(numbers, terms, bound_of(numbers, terms, x, weight, bias.pointer()));
-  const Plan plan = plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads);
+  Plan plan = plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads);
   const Shape shape = with_channels(images, p.in_channels, p.h.in, p.w.in).shape();
   if (numbers.is_complex) {
     Result y(shape, layout, numbers, out);
@@ -247,6 +224,10 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
   bias.prepare(type);
   const py::array xs = x.prepared(type, layout), ws = weight.prepared(type);
   Result y(shape, layout, numbers, out, {&xs, &ws, &bias.array});
+  if (plan.algorithm == Algorithm::fft) {
+    if (grad_input_by_fft(p, numbers, n_threads, xs, ws, bias.array, y.array())) return y.finish();
+    plan = plan_for(numbers, p, Operation::grad_input, "auto", n_threads, false);
+  }
   run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_input(p, plan, data<T>(xs), data<T>(ws), bias.values<T>(), y.data<T>());
@@ -274,7 +255,7 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   const double most_terms =
       p.h.pad_mode == PadMode::constant ? terms : terms * static_cast<double>(p.pixels());
   choose_compute_type(numbers, terms, bound_of(numbers, most_terms, dy, weight));
-  const Plan plan = plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads);
+  Plan plan = plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads);
   if (numbers.is_complex) {
     Result dx(images.shape(), layout, numbers, out);
     return dx.assign(call_complex(n_threads, "conv2d_grad_input", dy.as_complex(numbers.result, layout),
@@ -286,6 +267,10 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   const Type type = numbers.compute;
   const py::array dys = dy.prepared(type, layout), ws = weight.prepared(type);
   Result dx(images.shape(), layout, numbers, out, {&dys, &ws});
+  if (plan.algorithm == Algorithm::fft) {
+    if (grad_input_by_fft(p, numbers, n_threads, dys, ws, no_array(), dx.array())) return dx.finish();
+    plan = plan_for(numbers, p, Operation::grad_input, "auto", n_threads, false);
+  }
   run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_input<T>(p, plan, data<T>(dys), data<T>(ws), nullptr, dx.data<T>());
@@ -312,7 +297,7 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   // Sums over pixels are cut into blocks, and stay in float32 however long they are.
   const double terms = static_cast<double>(p.batch) * p.pixels();
   choose_compute_type(numbers, 0, bound_of(numbers, terms, x, dy, nullptr, p.pad_value));
-  const Plan plan = plan_for(numbers, p, Operation::grad_weight, to_word("algorithm", algorithm), n_threads);
+  Plan plan = plan_for(numbers, p, Operation::grad_weight, to_word("algorithm", algorithm), n_threads);
   const Shape shape{p.out_channels, p.group_in(), p.h.kernel, p.w.kernel};
   if (numbers.is_complex) {
     Result dw(shape, Layout::nchw, numbers, out);
@@ -324,6 +309,10 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   const Type type = numbers.compute;
   const py::array dys = dy.prepared(type, layout), xs = prepared_images(x, p, type, layout);
   Result dw(shape, Layout::nchw, numbers, out, {&dys, &xs});
+  if (plan.algorithm == Algorithm::fft) {
+    if (grad_weight_by_fft(p, numbers, n_threads, dys, xs, dw.array())) return dw.finish();
+    plan = plan_for(numbers, p, Operation::grad_weight, "auto", n_threads, false);
+  }
   run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_weight(p, plan, data<T>(dys), view<T>(xs), dw.data<T>());
@@ -446,8 +435,7 @@ py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Obj
   const double terms = static_cast<double>(p.taps());
   choose_compute_type(numbers, terms,
                       terms * std::ldexp(1, 16 * static_cast<int>(numbers.result.itemsize())));
-  const Plan plan = plan_for(numbers, p, Operation::forward, to_word("algorithm", algorithm), n_threads,
-                       may_transform(numbers));
+  const Plan plan = plan_for(numbers, p, Operation::forward, to_word("algorithm", algorithm), n_threads);
   const double flops = 2.0 * static_cast<double>(p.batch) * p.image_multiply_adds();
   return py::make_tuple(plan.name(), plan.instruction_set, py::make_tuple(plan.mr, plan.nr),
                         plan.scratch_bytes, py::int_(py::float_(flops)),

@@ -23,24 +23,36 @@ constexpr double clear_gain = 1.2;
 // Spectra of a tile that a thread multiplies at once, and of kernels that are kept for all tiles.
 constexpr double tile_bytes = 1 << 22, kernel_bytes = 1 << 26;
 
-// One axis as the transforms see it: every output of stride 1, windows with their gaps.
+// One axis as the transforms see it: every output of stride 1, windows with their gaps. A transform holds
+// the shorter of both and as much of the longer as fits.
 struct Dense {
   explicit Dense(const Axis& a)
-      : out((a.out - 1) * a.stride + 1), span((a.kernel - 1) * a.dilation + 1) {}
+      : axis(a), out((a.out - 1) * a.stride + 1), span((a.kernel - 1) * a.dilation + 1) {}
+
+  const Axis& axis;
   Index out, span;
-  double tiles(Index size) const { return static_cast<double>(ceil_div(out, size - span + 1)); }
+
+  Index shorter() const { return std::min(out, span); }
+  bool cuts_kernel() const { return span > out; }
+  Index kernel_part(Index size) const {
+    return cuts_kernel() ? std::min(axis.kernel, (size - out) / axis.dilation + 1) : axis.kernel;
+  }
+  Index parts(Index size) const { return ceil_div(axis.kernel, kernel_part(size)); }
+  double tiles(Index size) const {
+    return cuts_kernel() ? 1 : static_cast<double>(ceil_div(out, size - span + 1));
+  }
 };
 
-// Multiples of `factor` without large prime factors, from one window to a tile several times as
+// Multiples of `factor` without large prime factors, from the shorter to a tile several times as
 // wide; none but the last holds the whole axis.
 std::vector<Index> candidates(const Dense& axis, Index factor) {
-  const Index whole = axis.out + axis.span - 1;
-  const Index most = std::max(factor, std::min(whole, std::max<Index>(4 * axis.span, 320)));
+  const Index whole = axis.out + axis.span - 1, least = axis.shorter();
+  const Index most = std::max(factor, std::min(whole, std::max<Index>(4 * least, 320)));
   std::vector<Index> sizes;
   for (Index twos = factor; twos < 2 * most; twos *= 2) {
     for (Index threes = twos; threes < 2 * most; threes *= 3) {
       for (Index n = threes; n < 2 * most; n *= 5) {
-        if (n >= axis.span) sizes.push_back(n);
+        if (n >= least) sizes.push_back(n);
       }
     }
   }
@@ -55,12 +67,10 @@ struct Tiling {
   double nanoseconds = HUGE_VAL;
 };
 
-Tiling best_tiling(const Conv2d& p) {
+Tiling best_tiling(const Conv2d& p, Index images) {
   const Dense h(p.h), w(p.w);
   const double ic = static_cast<double>(p.in_channels), oc = static_cast<double>(p.out_channels);
   const double pairs = oc * static_cast<double>(p.group_in());
-  const double tile_cell_ns = transform_ns * (ic + oc) + multiply_ns * pairs;
-  const double kernel_cell_ns = transform_ns * pairs;
   Tiling best;
   const std::vector<Index> widths = candidates(w, TileTransform::width_unit);
   for (Index height : candidates(h, 2)) {
@@ -68,27 +78,42 @@ Tiling best_tiling(const Conv2d& p) {
       const double cells = static_cast<double>(height) * static_cast<double>(width);
       // Planes that leave the caches are transformed more slowly.
       const double slowed = cells * (1 + cells / (1 << 20));
-      const double ns = h.tiles(height) * w.tiles(width) * (tile_ns + slowed * tile_cell_ns) +
-                        slowed * kernel_cell_ns;
-      if (ns < best.nanoseconds) best = {{height, width}, ns};
+      const double parts = static_cast<double>(h.parts(height) * w.parts(width));
+      const double tile_cell_ns = transform_ns * (parts * ic + oc) + multiply_ns * parts * pairs;
+      const double tiles = static_cast<double>(images) * h.tiles(height) * w.tiles(width);
+      const double ns =
+          tiles * (tile_ns + slowed * tile_cell_ns) + slowed * transform_ns * parts * pairs;
+      if (ns < best.nanoseconds) {
+        best = {{height, width, h.kernel_part(height), w.kernel_part(width)}, ns};
+      }
     }
   }
   return best;
 }
 
+// Parts of a kernel with all its channels, whose spectra are needed at once.
+double kernel_terms(const Conv2d& p, const FftTiles& tiles) {
+  const Index parts = ceil_div(p.h.kernel, tiles.kernel_height) * ceil_div(p.w.kernel, tiles.kernel_width);
+  return static_cast<double>(p.group_in()) * static_cast<double>(parts);
+}
+
+double plane_bytes(const FftTiles& tiles) {
+  return 8 * static_cast<double>(TileTransform::spectrum_size(tiles.height, tiles.width));
+}
+
 }  // namespace
 
-FftTiles fft_tiles(const Conv2d& p, int threads) {
+FftTiles fft_tiles(const Conv2d& p, Index images, int threads) {
   const Dense h(p.h), w(p.w);
   // A dilation may spread a few taps over more cells than any memory has.
   if (static_cast<double>(h.span) * static_cast<double>(w.span) > 1e12) throw std::bad_alloc();
-  FftTiles tiles = best_tiling(p).tiles;
+  FftTiles tiles = best_tiling(p, images).tiles;
   const double count = h.tiles(tiles.height) * w.tiles(tiles.width) * static_cast<double>(p.batch);
   tiles.threads = static_cast<int>(std::clamp<double>(count, 1, threads));
 
-  const double plane = 8 * static_cast<double>(TileTransform::spectrum_size(tiles.height, tiles.width));
-  const double ic = static_cast<double>(p.group_in()), oc = static_cast<double>(p.group_out());
-  const double most = std::min(tile_bytes / plane, kernel_bytes / (ic * plane));
+  const double plane = plane_bytes(tiles), terms = kernel_terms(p, tiles);
+  const double oc = static_cast<double>(p.group_out());
+  const double most = std::min(tile_bytes / plane, kernel_bytes / (terms * plane));
   const auto fitting = [&](double planes, Index wanted) {
     return std::clamp<Index>(static_cast<Index>(most / planes), 1, wanted);
   };
@@ -99,11 +124,11 @@ FftTiles fft_tiles(const Conv2d& p, int threads) {
   const double groups = static_cast<double>(tiles.groups_at_once);
   const double kernels = groups * static_cast<double>(tiles.channels_at_once);
   const double task = 2 * groups + 2 * kernels;
-  const double working = plane * (kernels * ic + tiles.threads * task);
+  const double working = plane * (kernels * terms + tiles.threads * task);
   const double transforming =
       tiles.threads * static_cast<double>(TileTransform::scratch_bytes(tiles.height, tiles.width));
   // Cells of all input channels, for outputs that are computed by their definition.
-  const double defining = plane * tiles.threads * (2 * groups * ic + kernels);
+  const double defining = plane * tiles.threads * (2 * groups * terms + kernels);
   const double bytes = working + transforming + defining;
   if (bytes > 1e15) throw std::bad_alloc();
   tiles.working_bytes = static_cast<Index>(working);
@@ -111,12 +136,13 @@ FftTiles fft_tiles(const Conv2d& p, int threads) {
   return tiles;
 }
 
-bool suits_fft(const Conv2d& p) {
-  // Asked before every convolution: kernels too small to gain do not wait for a search.
-  constexpr Index least_window = 200;
-  if (p.window() < least_window || p.pixels() == 0 || p.taps() == 0) return false;
-  const double others_ns = p.image_multiply_adds() * multiply_add_ns;
-  return others_ns > tile_ns && clear_gain * best_tiling(p).nanoseconds <= others_ns;
+bool suits_fft(const Conv2d& p, Index images) {
+  if (p.taps() == 0) return false;
+  const double others_ns = static_cast<double>(images) * p.image_multiply_adds() * multiply_add_ns;
+  if (others_ns <= tile_ns) return false;
+  const Tiling best = best_tiling(p, images);
+  return clear_gain * best.nanoseconds <= others_ns &&
+         kernel_terms(p, best.tiles) * plane_bytes(best.tiles) <= 2 * kernel_bytes;
 }
 
 }  // namespace convpool

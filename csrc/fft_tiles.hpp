@@ -1,4 +1,5 @@
-// How a convolution is cut for Fourier transforms, which convpool/_fft.py computes.
+// How a convolution is cut for Fourier transforms, which convpool/_fft.py computes: of outputs and
+// kernel, what is longer along an axis. A gradient of the weights is one whose kernels are dy.
 #pragma once
 
 #include "problem.hpp"
@@ -6,7 +7,8 @@
 namespace convpool {
 
 struct FftTiles {
-  Index height = 2, width = 2;  // cells of a transform
+  Index height = 2, width = 2;              // cells of a transform
+  Index kernel_height = 1, kernel_width = 1;  // taps of the kernel's part in it
   // Groups, and output channels of each, whose kernels' spectra are in memory at once.
   Index groups_at_once = 1, channels_at_once = 1;
   int threads = 1;               // not more than tiles
@@ -14,9 +16,13 @@ struct FftTiles {
   Index scratch_bytes = 0;       // with what is not needed all the time
 };
 
-FftTiles fft_tiles(const Conv2d& p, int threads);
+// The best for that many images, of which there may be more or fewer.
+FftTiles fft_tiles(const Conv2d& p, Index images, int threads);
 
-// Whether transforms beat the other algorithms clearly, from the shape of one image alone.
-bool suits_fft(const Conv2d& p);
+// Smaller kernels, and results, gain nothing.
+constexpr Index least_fft_window = 200;
+
+// Whether transforms beat the other algorithms clearly for that many images.
+bool suits_fft(const Conv2d& p, Index images);
 
 }  // namespace convpool

@@ -2,6 +2,7 @@
 
 #include <cassert>
 #include <numeric>
+#include <utility>
 
 namespace convpool {
 namespace {
@@ -48,6 +49,17 @@ std::vector<GradientPhase> gradient_phases(const Conv2d& p) {
     }
   }
   return phases;
+}
+
+Conv2d weight_gradient_convolution(const Conv2d& p) {
+  Conv2d conv = p;
+  conv.batch = p.group_in();
+  conv.in_channels = p.batch * p.groups;
+  for (Axis* axis : {&conv.h, &conv.w}) {
+    std::swap(axis->kernel, axis->out);
+    std::swap(axis->stride, axis->dilation);
+  }
+  return conv;
 }
 
 }  // namespace convpool

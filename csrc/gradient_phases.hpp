@@ -1,4 +1,4 @@
-// The input gradient as convolutions of dy. Knows geometry, computes nothing.
+// Gradients as convolutions: the input's of dy, the weight's of x. Knows geometry, computes nothing.
 #pragma once
 
 #include "problem.hpp"
@@ -30,5 +30,9 @@ struct GradientPhase {
 
 // As many as stride_h * stride_w, rows first; those without cells are left out. Constant padding only.
 std::vector<GradientPhase> gradient_phases(const Conv2d& p);
+
+// The weight gradient: x is convolved with dy, stride and dilation exchanged. It sums over what were
+// images; the input channels of a group take their place.
+Conv2d weight_gradient_convolution(const Conv2d& p);
 
 }  // namespace convpool

@@ -2,7 +2,6 @@
 // never change a result's bits: every sum runs in an order that only the shape of one image sets.
 #pragma once
 
-#include "fft_tiles.hpp"
 #include "planes.hpp"
 #include "problem.hpp"
 
@@ -69,8 +68,6 @@ struct Plan {
   Index unit_pieces = 1;
   // Scratch in elements, for each thread or shared among all; columns stands for planes too.
   Index shared = 0, left = 0, columns = 0, right = 0;
-
-  FftTiles fft = {};
 
   Index scratch_bytes = 0;  // of all threads
 

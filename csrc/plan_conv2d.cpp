@@ -1,6 +1,10 @@
 #include "plan_conv2d.hpp"
 
+#include <vector>
+
+#include "fft_tiles.hpp"
 #include "gemm.hpp"
+#include "gradient_phases.hpp"
 #include "numeric.hpp"
 #include "plan_im2col.hpp"
 #include "plan_implicit_gemm.hpp"
@@ -38,13 +42,50 @@ Plan plan_direct(const Conv2d& p, Operation operation, const char* reason, int t
   return plan;
 }
 
-Plan plan_fft(const Conv2d& p, const char* reason, int threads) {
-  const FftTiles tiles = fft_tiles(p, threads);
-  Plan plan{Algorithm::fft,  reason, active_kernels().name, tiles.height, tiles.width,
-            tiles.threads};
-  plan.fft = tiles;
-  plan.scratch_bytes = tiles.scratch_bytes;
+// The gradient of strided convolutions is made of several; plans tell the most of each.
+Plan plan_fft(const std::vector<Conv2d>& convs, Index images, const char* reason, int threads) {
+  Plan plan{Algorithm::fft, reason, active_kernels().name, 1, 1, 1};
+  for (const Conv2d& conv : convs) {
+    const FftTiles tiles = fft_tiles(conv, images, threads);
+    plan.mr = std::max(plan.mr, tiles.height);
+    plan.nr = std::max(plan.nr, tiles.width);
+    plan.threads = std::max(plan.threads, tiles.threads);
+    plan.scratch_bytes = std::max(plan.scratch_bytes, tiles.scratch_bytes);
+  }
   return plan;
+}
+
+// The convolutions that an operation is made of.
+std::vector<Conv2d> convolutions_of(const Conv2d& p, Operation operation) {
+  if (operation == Operation::forward) return {p};
+  if (operation == Operation::grad_weight) return {weight_gradient_convolution(p)};
+  std::vector<Conv2d> convs;
+  for (const GradientPhase& phase : gradient_phases(p)) {
+    if (!phase.is_empty()) convs.push_back(phase.conv);
+  }
+  return convs;
+}
+
+// The batch does not count where images have results of their own.
+Index images_of(const Conv2d& p, Operation operation) {
+  return operation == Operation::grad_weight ? p.group_in() : 1;
+}
+
+bool suits_fft(const Conv2d& p, Operation operation) {
+  const bool has_one = operation != Operation::grad_input ||
+                       (p.h.stride * p.w.stride == 1 && p.h.pad_mode == PadMode::constant);
+  // Kernels too small to gain do not wait for a search.
+  if (!has_one || p.window() < least_fft_window || p.pixels() < least_fft_window) return false;
+  for (const Conv2d& conv : convolutions_of(p, operation)) {
+    if (!suits_fft(conv, images_of(p, operation))) return false;
+  }
+  return true;
+}
+
+Unsupported without_phases(const std::string& request) {
+  return Unsupported("algorithm='" + request +
+                     "' is not implemented for the input gradient with a padding mode or more than "
+                     "64 cells in a stride");
 }
 
 }  // namespace
@@ -65,11 +106,12 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
   }
   if (request == "im2col") return plan_im2col<T>(p, operation, "requested", threads);
   if (request == "auto") {
+    if (may_transform && suits_fft(p, operation)) {
+      return plan_fft(convolutions_of(p, operation), images_of(p, operation), "a large kernel",
+                      threads);
+    }
     if (operation == Operation::grad_input && suits_input_gradient(p)) {
       return plan_input_gradient<T>(p, "convolutions of dy", threads);
-    }
-    if (operation == Operation::forward && may_transform && suits_fft(p)) {
-      return plan_fft(p, "a large kernel", threads);
     }
     const char* reason = reason_for_direct(p, operation);
     if (reason) return plan_direct<T>(p, operation, reason, threads);
@@ -91,17 +133,14 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
       return plan_input_gradient<T>(p, "requested", threads);
     }
     if (operation == Operation::grad_weight) return plan_weight_gradient<T>(p, "requested", threads);
-    throw Unsupported(
-        "algorithm='implicit_gemm' is not implemented for the input gradient with a padding mode or "
-        "more than 64 cells in a stride");
+    throw without_phases(request);
   }
   if (request == "fft") {
-    if (operation != Operation::forward) {
-      throw Unsupported(
-          "algorithm='fft' is not implemented for gradients and transposed convolutions");
-    }
+    if (operation == Operation::grad_input && !has_phases(p)) throw without_phases(request);
     const bool empty = p.batch == 0 || p.pixels() == 0 || p.taps() == 0 || p.out_channels == 0;
-    if (!empty && !std::is_integral_v<T>) return plan_fft(p, "requested", threads);
+    if (!empty && !std::is_integral_v<T>) {
+      return plan_fft(convolutions_of(p, operation), images_of(p, operation), "requested", threads);
+    }
     Plan plan = plan_conv2d<T>(p, operation, "auto", threads);
     plan.reason = empty ? "nothing to transform" : "sums too large for exact transforms";
     return plan;

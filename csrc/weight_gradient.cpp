@@ -152,18 +152,25 @@ class WeightGradient {
 
   // Calls dot(c, dy, rows, columns, sums) for blocks of the output rows and columns of each input
   // channel: two rows or more, if there are. No lane sums more products than a block of add_products
-  // has pixels.
+  // has pixels. Blocks are some cache lines wide and many rows high, since their first and last rows
+  // of cells meet fewer rows of dy: 2 to 3 times as fast as two or four rows of 512 pixels.
   template <class Dot>
   void for_each_dot(Index g, Index n, Range band, Range channels, T* sums, Dot dot) const {
-    const Index half = GemmBlocks::depth * plan_.lanes / 2;
-    const Index most_columns = std::min(half / 2, p_.w.out), least_rows = half / most_columns;
-    const Index blocks = std::max<Index>(band.size() / least_rows, 1);
-    for (Index i = 0; i < blocks; ++i) {
-      const Range rows = piece(i, blocks, band.size(), 1);
+    constexpr Index vectors = 8;
+    const Index width = p_.w.out, half = GemmBlocks::depth * plan_.lanes / 2;
+    // Wider ones if there are few rows.
+    const Index wanted = std::clamp(half / band.size(), vectors * plan_.lanes, half / 2);
+    const Index across = std::max(width / wanted, ceil_div(width, half / 2));
+    const Index most_columns = std::min(width, round_up(ceil_div(width, across), plan_.lanes));
+    const Index least_rows = half / most_columns;
+    const Index down = std::max<Index>(band.size() / least_rows, 1);
+    for (Index i = 0; i < down; ++i) {
+      const Range rows = piece(i, down, band.size(), 1);
       for (Index c = 0; c < channels.size(); ++c) {
-        for (Index ow = 0; ow < p_.w.out; ow += most_columns) {
-          dot(c, dy_at(n, g * m_, band) + rows.begin * p_.w.out + ow, rows,
-              Range{ow, std::min(ow + most_columns, p_.w.out)}, sums + c * p_.window() * padded_m_);
+        for (Index j = 0; j < across; ++j) {
+          const Range columns = piece(j, across, width, plan_.lanes);
+          dot(c, dy_at(n, g * m_, band) + rows.begin * width + columns.begin, rows, columns,
+              sums + c * p_.window() * padded_m_);
         }
       }
     }

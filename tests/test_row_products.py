@@ -64,6 +64,14 @@ def test_paddings(padding: object, stride: int) -> None:
     check(integers((2, 2, 14, 21), seed=4), 4, 3, stride, padding, groups=2)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("height", [2, 3, 5, 9, 40])
+def test_blocks_of_columns(height: int, stride: int) -> None:
+    for width in (129, 300, 517, 1100):
+        check(integers((1, 1, stride * height, width), seed=6), 1, 3, stride, 1)
+        check(integers((1, 1, stride * height, width), seed=6), 1, (2, 5), stride, 2)
+
+
 def test_large_images() -> None:
     check(integers((1, 1, 3, 5000), seed=5), 1, 3, 1, 1)
     check(integers((1, 1, 130, 150), seed=5), 2, 3, 1, 1)

@@ -1,9 +1,11 @@
-"""Convolutions with large kernels as products of Fourier transforms.
+"""Convolutions with large kernels, and their gradients, as products of Fourier transforms.
 
 The compiled module checks every argument, chooses the tiles (``csrc/fft_tiles.cpp``) and calls
-`conv2d`. The padded image is cut into overlapping tiles; each is transformed, multiplied with the
-conjugate spectrum of every kernel, summed over the input channels and transformed back, which gives
-the outputs whose windows lie inside the tile (overlap-save).
+`conv2d` or a gradient, which is another convolution of views. The padded image is cut into
+overlapping tiles; each is transformed, multiplied with the conjugate spectrum of every kernel,
+summed over the input channels and transformed back, which gives the outputs whose windows lie
+inside the tile (overlap-save). Kernels that are larger than the result, as those of a weight
+gradient, are cut themselves, and the products with their parts summed before the way back.
 
 A transform in float64 is wrong by about ``2**-53`` of the largest number of its tile, so an output
 that is small among large ones may have lost all its digits, and one NaN is everywhere. Every tile
@@ -23,7 +25,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from math import prod
 from threading import Lock, Thread
 from typing import Any, Literal, TypeAlias
 
@@ -33,8 +34,9 @@ from convpool import _core
 from convpool._typing import Array
 
 Rounding: TypeAlias = Literal["none", "narrow", "whole"]
-Numbers: TypeAlias = tuple[int, int, int, int, int, int]
-"""The first fields of `_Axis`."""
+Bias: TypeAlias = Array | None
+Cells: TypeAlias = tuple[int, int, int, int]
+"""First cell and step of a phase of the input gradient; first and step of the taps that read it."""
 Place: TypeAlias = tuple[int, int, int]
 """An image, and the first output row and column of a tile in it."""
 
@@ -55,7 +57,7 @@ _transform_of = lru_cache(maxsize=16)(_core.TileTransform)
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of the problem; `outputs` are those of stride 1 that a tile gives."""
+    """One axis of the problem, cut into tiles, or its kernel into parts."""
 
     size: int
     out: int
@@ -65,20 +67,29 @@ class _Axis:
     after: int
     kernel: int
     tile: int
+    part: int
 
     @property
     def span(self) -> int:
         return (self.kernel - 1) * self.dilation + 1
 
     @property
+    def part_span(self) -> int:
+        return (self.part - 1) * self.dilation + 1
+
+    def cells(self, outputs: int) -> int:
+        """Cells that the windows of some outputs read."""
+        return (outputs - 1) * self.stride + self.span
+
+    @property
     def used(self) -> int:
         """Cells of the padded axis that any window reads."""
-        return (self.out - 1) * self.stride + self.span
+        return self.cells(self.out)
 
     @property
     def outputs(self) -> int:
         """Outputs of one tile."""
-        return (self.tile - self.span) // self.stride + 1
+        return (self.tile - self.part_span) // self.stride + 1
 
     def starts(self) -> range:
         """First output of every tile."""
@@ -102,7 +113,7 @@ class _Problem:
     x: Array  # N, groups, channels, height, width
     weight: Array  # groups, output channels, channels, height, width
     weight_energy: Array  # groups, output channels: sums of squares
-    bias: Array | None
+    bias: Bias
     y: Array
     rows: _Axis
     columns: _Axis
@@ -111,14 +122,21 @@ class _Problem:
     mode: str
     pad_value: float
     rounding: Rounding
+    may_define: bool
     transform: _core.TileTransform
+
+    def terms(self) -> list[tuple[int, int, int]]:
+        """Input channels and first taps of the kernels' parts, whose products are summed."""
+        down, across = self.rows, self.columns
+        rows, columns = range(0, down.kernel, down.part), range(0, across.kernel, across.part)
+        return list(product(range(self.x.shape[2]), rows, columns))
 
     def copy_cells(
         self, n: int, groups: slice, channels: slice, top: int, left: int, cells: Array
     ) -> None:
-        """Copy a tile of the padded image, followed by zeros where that ends."""
-        rows = self.shown_rows[top : top + self.rows.tile]
-        columns = self.shown_columns[left : left + self.columns.tile]
+        """Copy cells of the padded image, followed by zeros where that ends."""
+        rows = self.shown_rows[top : top + cells.shape[2]]
+        columns = self.shown_columns[left : left + cells.shape[3]]
         images = self.x[n, groups, channels]
         cells[:, :, rows.size :] = 0
         cells[:, :, : rows.size, columns.size :] = 0
@@ -139,12 +157,16 @@ class _Problem:
             :, :, rows[above] : rows[below - 1] + 1, columns[before] : columns[behind - 1] + 1
         ]
 
-    def cells(self, n: int, groups: slice, top: int, left: int) -> Array:
-        """Return a tile of all channels in float64."""
-        tile = self.rows.tile, self.columns.tile
-        cells = np.empty((*self.x[n, groups].shape[:2], *tile))
+    def cells(self, n: int, groups: slice, top: int, left: int, height: int, width: int) -> Array:
+        """Return the cells of some outputs' windows, of all channels in float64."""
+        size = self.rows.cells(height), self.columns.cells(width)
+        cells = np.empty((*self.x[n, groups].shape[:2], *size))
         self.copy_cells(n, groups, slice(None), top, left, cells)
         return cells
+
+
+class _UntransformableError(Exception):
+    """Transforms do not keep the promises for this problem."""
 
 
 class _Kernels:
@@ -157,20 +179,24 @@ class _Kernels:
         rows, columns = problem.rows, problem.columns
         self.transform = problem.transform
         self.weight = problem.weight[groups, channels]
-        g, m, self.n_channels = self.weight.shape[:3]
+        g, m = self.weight.shape[:2]
+        self.terms = problem.terms()
         size = self.transform.spectrum_size
         planes = memory[: memory.size // size * size].reshape(-1, size)
-        kernels = g * m * self.n_channels
-        self.spectra = planes[:kernels].reshape(self.n_channels, g, m, size)
+        kernels = g * m * len(self.terms)
+        self.spectra = planes[:kernels].reshape(len(self.terms), g, m, size)
         task = 2 * (g + g * m)
         self.own = [planes[kernels + task * i :][:task] for i in range(threads)]
         self.energy = problem.weight_energy[groups, channels]
         cells = _tiles(self.own[0], 1, rows.tile, columns.tile)[0]
         cells[...] = 0
-        spread = cells[: rows.span : rows.dilation, : columns.span : columns.dilation]
-        for group, channel, c in np.ndindex(g, m, self.n_channels):
-            spread[...] = self.weight[group, channel, c]
-            self.transform.forward(cells, self.spectra[c, group, channel])
+        spread = cells[: rows.part_span : rows.dilation, : columns.part_span : columns.dilation]
+        for group, channel, (term, (c, i, j)) in product(range(g), range(m), enumerate(self.terms)):
+            part = self.weight[group, channel, c, i : i + rows.part, j : j + columns.part]
+            height, width = part.shape
+            spread[height:] = spread[:, width:] = 0
+            spread[:height, :width] = part
+            self.transform.forward(cells, self.spectra[term, group, channel])
 
     def compute(self, place: Place, thread: int) -> None:
         """Write one tile of the outputs."""
@@ -183,6 +209,8 @@ class _Kernels:
         with np.errstate(all="ignore"):
             y = self._transformed(n, top, left, height, width, self.own[thread])
             if y is None:
+                if not p.may_define:
+                    raise _UntransformableError
                 y = self._defined(n, top, left, height, width)
             if p.bias is not None:
                 y = y + p.bias[self.groups, self.channels, None, None]
@@ -200,10 +228,11 @@ class _Kernels:
         total, results = sums[:size], sums[size:]
         energy: Any = 0.0
         energies = np.empty(groups + size)
-        for c in range(self.n_channels):
-            p.copy_cells(n, self.groups, slice(c, c + 1), top, left, image[:, None])
+        for term, (c, i, j) in enumerate(self.terms):
+            place = top + i * p.rows.dilation, left + j * p.columns.dilation
+            p.copy_cells(n, self.groups, slice(c, c + 1), *place, image[:, None])
             self.transform.forward(image, spectrum)
-            self.transform.multiply(spectrum, self.spectra[c], c > 0, total, energies)
+            self.transform.multiply(spectrum, self.spectra[term], term > 0, total, energies)
             # The energy of a whole spectrum is that of the cells, times their number.
             energy = energy + 2 / (tall * wide) * energies[:groups]
             if not _is_moderate(energy):
@@ -236,7 +265,7 @@ class _Kernels:
         of the way back is relative to the outputs.
         """
         cells = self.problem.rows.tile * self.problem.columns.tile
-        relative = _UNIT * (8 * np.log2(cells) + self.problem.x.shape[2])
+        relative = _UNIT * (8 * np.log2(cells) + len(self.terms))
         error: Array = relative * (
             2 * np.sqrt(cells_energy * self.energy) + np.sqrt(y_energy / cells)
         )
@@ -245,7 +274,7 @@ class _Kernels:
     def _settled(self, y: Array, doubtful: Array, n: int, top: int, left: int) -> bool:
         """Compute doubtful outputs by their definition; false if they are too many."""
         p = self.problem
-        cells = p.cells(n, self.groups, top, left)
+        cells = p.cells(n, self.groups, top, left, *y.shape[2:])
         if np.count_nonzero(doubtful) > _MOST_DOUBTFUL:
             # Black parts of a picture are no reason to leave the transforms.
             empty = self._empty_windows(cells, *y.shape[2:])[:, None]
@@ -266,7 +295,7 @@ class _Kernels:
         """Tell for each group which windows see nothing but zeros."""
         rows, columns = self.problem.rows, self.problem.columns
         # Numbers of other cells above and to the left, whose differences are those of windows.
-        sums = np.zeros((len(cells), rows.tile + 1, columns.tile + 1), np.int32)
+        sums = np.zeros((len(cells), cells.shape[2] + 1, cells.shape[3] + 1), np.int32)
         sums[:, 1:, 1:] = (cells != 0).any(axis=1)
         np.cumsum(sums, axis=1, out=sums)
         np.cumsum(sums, axis=2, out=sums)
@@ -278,11 +307,7 @@ class _Kernels:
     def _defined(self, n: int, top: int, left: int, height: int, width: int) -> Array:
         """Return the outputs of one tile by their definition, in the type of the other ways."""
         p = self.problem
-        cells = p.cells(n, self.groups, top, left).astype(p.x.dtype)
-        cells = cells[
-            ..., : (height - 1) * p.rows.stride + p.rows.span,
-            : (width - 1) * p.columns.stride + p.columns.span,
-        ]  # fmt: skip
+        cells = p.cells(n, self.groups, top, left, height, width).astype(p.x.dtype)
         y = _core.conv2d(
             cells.reshape(-1, *cells.shape[2:]), self.weight.reshape(-1, *self.weight.shape[2:]),
             None, (p.rows.stride, p.columns.stride), 0, (p.rows.dilation, p.columns.dilation),
@@ -343,37 +368,107 @@ def _share(work: Callable[[Place, int], None], places: Iterable[Place], threads:
         raise errors[0]
 
 
-def conv2d(
-    x: Array, weight: Array, bias: Array | None, y: Array,
-    rows: Numbers, columns: Numbers, groups: int, mode: str, pad_value: float,
-    rounding: Rounding, tile: tuple[int, int], groups_at_once: int, channels_at_once: int,
-    threads: int, memory: memoryview,
+@dataclass(frozen=True)
+class _Geometry:
+    """What the compiled module tells of a convolution and its tiles."""
+
+    groups: int
+    rows: _Axis
+    columns: _Axis
+    mode: str
+    pad_value: float
+    rounding: Rounding
+    groups_at_once: int
+    channels_at_once: int
+    threads: int
+
+
+def _convolve(
+    x: Array, weight: Array, bias: Bias, y: Array, geometry: _Geometry, memory: memoryview,
+    may_define: bool = True,
 ) -> bool:  # fmt: skip
-    """Write the convolution to `y`; return false, if weights are not finite or extreme.
+    """Write the convolution of arrays with split channels to `y`; false if it cannot be done.
 
     Tiles depend on the shape of one image only, so neither threads nor the batch change a bit.
     """
     with np.errstate(all="ignore"):
-        weight_energy = np.array([_energy(kernels) for kernels in weight])
-    if not _is_moderate(weight_energy):
+        energy = np.array([[_energy(kernels) for kernels in group] for group in weight])
+    if not _is_moderate(energy):
         return False
-    down = _Axis(*rows, weight.shape[2], tile[0])
-    across = _Axis(*columns, weight.shape[3], tile[1])
-    n, channels = prod(x.shape[:-3]), len(weight) // groups
+    down, across, mode = geometry.rows, geometry.columns, geometry.mode
     problem = _Problem(
-        x.reshape(n, groups, weight.shape[1], *x.shape[-2:]),
-        weight.reshape(groups, channels, *weight.shape[1:]),
-        weight_energy.reshape(groups, channels),
-        None if bias is None else bias.reshape(groups, channels),
-        y.reshape(n, groups, channels, *y.shape[-2:]),
-        down, across, down.shown(mode), across.shown(mode), mode, pad_value, rounding,
-        _transform_of(*tile),
+        x, weight, energy, bias, y, down, across, down.shown(mode), across.shown(mode), mode,
+        geometry.pad_value, geometry.rounding, may_define, _transform_of(down.tile, across.tile),
     )  # fmt: skip
-    places = list(product(range(n), down.starts(), across.starts()))
+    places = list(product(range(len(x)), down.starts(), across.starts()))
     numbers = np.frombuffer(memory, np.float64)
-    for group in range(0, groups, groups_at_once):
-        for channel in range(0, channels, channels_at_once):
-            some = slice(group, group + groups_at_once), slice(channel, channel + channels_at_once)
-            kernels = _Kernels(problem, *some, numbers, threads)
-            _share(kernels.compute, places, threads)
+    groups, channels = weight.shape[:2]
+    for group in range(0, groups, geometry.groups_at_once):
+        for channel in range(0, channels, geometry.channels_at_once):
+            some = (
+                slice(group, group + geometry.groups_at_once),
+                slice(channel, channel + geometry.channels_at_once),
+            )
+            kernels = _Kernels(problem, *some, numbers, geometry.threads)
+            try:
+                _share(kernels.compute, places, geometry.threads)
+            except _UntransformableError:
+                return False
     return True
+
+
+def _geometry(numbers: Any) -> _Geometry:
+    groups, rows, columns, *others = numbers
+    return _Geometry(groups, _Axis(*rows), _Axis(*columns), *others)
+
+
+def _split(images: Array, groups: int) -> Array:
+    """View images, or one, as an array of images, groups, channels, rows and columns."""
+    channels, *size = images.shape[-3:]
+    n = len(images) if images.ndim == 4 else 1
+    return images.reshape(n, groups, channels // groups, *size)
+
+
+def conv2d(x: Array, weight: Array, bias: Bias, y: Array, numbers: Any, memory: memoryview) -> bool:
+    """Write the convolution to `y`; return false, if weights are not finite or extreme."""
+    geometry = _geometry(numbers)
+    groups = geometry.groups
+    if bias is not None:
+        bias = bias.reshape(groups, -1)
+    kernels = weight.reshape(groups, len(weight) // groups, *weight.shape[1:])
+    return _convolve(_split(x, groups), kernels, bias, _split(y, groups), geometry, memory)
+
+
+def conv2d_grad_input(
+    dy: Array, weight: Array, bias: Bias, dx: Array, rows: Cells, columns: Cells, numbers: Any,
+    memory: memoryview,
+) -> bool:  # fmt: skip
+    """Write one phase of `dx`: `dy` convolved with some of the taps, in reverse."""
+    taps = weight[:, :, rows[2] :: rows[3], columns[2] :: columns[3]]
+    groups = int(numbers[0])
+    kernels = taps.reshape(groups, len(taps) // groups, *taps.shape[1:])
+    kernels = kernels.swapaxes(1, 2)[..., ::-1, ::-1]
+    if bias is not None:
+        bias = bias.reshape(groups, -1)
+    cells = _split(dx, groups)[..., rows[0] :: rows[1], columns[0] :: columns[1]]
+    return _convolve(_split(dy, groups), kernels, bias, cells, _geometry(numbers), memory)
+
+
+def fill_cells(dx: Array, bias: Bias, rows: Cells, columns: Cells) -> None:
+    """Write a phase of `dx` that no tap reads."""
+    cells = dx[..., rows[0] :: rows[1], columns[0] :: columns[1]]
+    cells[...] = 0 if bias is None else bias[:, None, None]
+
+
+def conv2d_grad_weight(dy: Array, x: Array, dw: Array, numbers: Any, memory: memoryview) -> bool:
+    """Write `dw`: `x` convolved with `dy`; false also for `x` that is not finite or extreme.
+
+    Images and channels exchange: products are summed over the images, and each channel of a group
+    gives a result of its own.
+    """
+    geometry = _geometry(numbers)
+    groups = geometry.groups
+    kernels = _split(dy, groups).transpose(1, 2, 0, 3, 4)
+    y = dw.reshape(groups, len(dw) // groups, *dw.shape[1:]).transpose(2, 0, 1, 3, 4)
+    images = _split(x, groups).transpose(2, 1, 0, 3, 4)
+    return _convolve(images, kernels, None, y, geometry, memory, may_define=False)

@@ -81,11 +81,11 @@ def conv2d(
     algorithm : {"auto", "direct", "im2col", "implicit_gemm", "fft"}
         ``"direct"`` is plain loops, ``"im2col"`` a matrix product over copied windows
         (Chellapilla, Puri and Simard, 2006), ``"implicit_gemm"`` the same product over the padded
-        image itself, ``"fft"`` a product of Fourier transforms in float64, for `conv2d` only and
-        for large kernels; `explain_conv2d` tells which one ``"auto"`` takes. In float64 the error
-        of ``"fft"`` is relative to the largest numbers of an image, so ``"auto"`` takes it for
-        float32, halves and whole numbers only, which it gives as accurately as the others do; NaN
-        and infinity stay where they are.
+        image itself, ``"fft"`` a product of Fourier transforms in float64, for large kernels;
+        `explain_conv2d` tells which one ``"auto"`` takes. In float64 the error of ``"fft"`` is
+        relative to the largest numbers of an image, so ``"auto"`` takes it for float32, halves
+        and whole numbers only, which it gives as accurately as the others do; NaN and infinity
+        stay where they are.
     threads : int, optional
         How many threads the call may use; by default `get_num_threads` says. The result has the
         same bits for every number.
