@@ -118,8 +118,8 @@ struct GatherKernel {
 //   sums[(r*kw + s) * sum_step + o]  +=  sum over i < rows, j < columns of
 //                      dy[o*dy_plane + i*dy_row + j] * x[i*x_step + r*x_row + x_offsets[s] + j]
 //
-// for r < kh, s < kw, o < channels. A whole vector is readable where the last column of x is. The
-// order of the sum depends on the vector length.
+// for r < kh, s < kw, o < channels. Without masks_dots a whole vector is readable where the last column
+// of x is. The order of the sum depends on the vector length.
 template <class T>
 struct DotTask {
   const T* dy;
@@ -195,6 +195,7 @@ struct KernelsFor {
   void (*filter_image)(const ImageFilterTask<T>&);  // null without masked loads
   std::ptrdiff_t most_cells;                        // in a plane, for which it pays; 5x5: any number
   void (*dot_rows)(const DotTask<T>&);
+  bool masks_dots;                                  // dot_rows reads no cell that meets no dy
   void (*dot_image)(const ImageDotTask<T>&);        // null without masked loads
   void (*spread_image)(const ImageSpreadTask<T>&);  // null without masked loads
 };

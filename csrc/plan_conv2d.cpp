@@ -121,11 +121,10 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
     if (operation == Operation::forward && !columns_are_input(p) && few_cells(p)) {
       return plan_implicit_gemm<T>(p, "not 1x1", threads);
     }
-    if (operation == Operation::grad_weight && few_cells(p) &&
-        p.batch * p.pixels() > p.group_out()) {
-      return plan_weight_gradient<T>(p, "more pixels than output channels", threads);
+    if (operation == Operation::grad_weight && few_cells(p)) {
+      return plan_weight_gradient<T>(p, "not widely dilated", threads);
     }
-    return plan_im2col<T>(p, operation, "1x1, widely dilated, or a gradient", threads);
+    return plan_im2col<T>(p, operation, "1x1, widely dilated, or a padding mode", threads);
   }
   if (request == "implicit_gemm") {
     if (operation == Operation::forward) return plan_implicit_gemm<T>(p, "requested", threads);

@@ -41,6 +41,12 @@ PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack);
 // channels is not always in the same set of the first-level cache.
 PlaneLayout gather_layout(const Conv2d& p, Index band, Index line);
 
+// An image with contiguous rows, where no window leaves it: a layout without phases too.
+template <class T>
+PlaneLayout image_layout(const Conv2d& p, const View<T>& x) {
+  return {p.h.in, 1, x.h, x.h, x.c};
+}
+
 // Where the taps of some channels stand, from a pixel on, in their order or, of all channels, in that
 // of kernel rows (kh, ic, kw); and where the pixels of a band of some images do, from the first plane
 // on: the cell of a tap and a pixel stands at the sum of both.

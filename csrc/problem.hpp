@@ -102,6 +102,11 @@ inline Range outputs_inside(const Axis& axis, Index t) {
   return outputs_reading(axis, t, {0, axis.in});
 }
 
+// Whether every window lies inside of the input.
+inline bool stays_inside(const Axis& axis) {
+  return axis.cell(0, 0) >= 0 && axis.cell(axis.out - 1, axis.kernel - 1) < axis.in;
+}
+
 // Taps of output o that read one of these cells.
 inline Range taps_reading(const Axis& axis, Index o, Range cells) {
   const Index first = ceil_div(cells.begin - axis.cell(o, 0), axis.dilation);

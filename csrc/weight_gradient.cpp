@@ -32,13 +32,14 @@ class WeightGradient {
         dw_(dw),
         m_(p.group_out()),
         padded_m_(plan.filters ? m_ : round_up(m_, plan.lanes)),
-        layout_(layout_of<T>(p, plan)),
+        in_place_(reads_in_place(p, plan, x)),
+        layout_(in_place_ ? image_layout(p, x) : layout_of<T>(p, plan)),
         write_planes_(p, layout_),
         bands_(ceil_div(p.h.out, plan.band)),
         units_(p.pixels() == 0 ? 0 : bands_ * ceil_div(p.batch, plan.images_at_once)),
         in_panels_(plan.shared == 0),
         pitch_(in_panels_ ? kernels_of<T>().gather.nr : padded_m_),
-        image_planes_(ceil_div(p.group_in(), plan.channel_pieces) * layout_.plane),
+        image_planes_(in_place_ ? x.n : ceil_div(p.group_in(), plan.channel_pieces) * layout_.plane),
         reads_images_(plan.filters && kernels_of<T>().dot_image && suits_images(p, 3, 2) &&
                       x.w == 1) {
     tap_offsets_ = tap_offsets(p, layout_, ceil_div(p.group_in(), plan.channel_pieces));
@@ -76,13 +77,17 @@ class WeightGradient {
             add_image_dots(g, images.begin, band, channels, planes, mine);
             continue;
           }
-          for (Index i = 0; i < images.size(); ++i) {
+          for (Index i = 0; !in_place_ && i < images.size(); ++i) {
             const View<T> image = x_.from(images.begin + i, g * p_.group_in());
             write_planes_(image, channels, band, i < padded_images, planes + i * image_planes_);
           }
           if (bands_ == 1 && pieces == 1) padded_images = std::max(padded_images, images.size());
-          plan_.filters ? add_dots(g, images.begin, band, channels, planes, mine)
-                        : add_products(g, images, band, channels, planes, packed, mine,
+          const T* const cells =
+              in_place_ ? x_.at(images.begin, g * p_.group_in() + channels.begin,
+                                p_.h.cell(band.begin, 0)) + p_.w.cell(0, 0)
+                        : planes;
+          plan_.filters ? add_dots(g, images.begin, band, channels, cells, mine)
+                        : add_products(g, images, band, channels, cells, packed, mine,
                                        unit > units.begin);
         }
       }
@@ -96,6 +101,12 @@ class WeightGradient {
   }
 
  private:
+  // Windows that stay inside of the image need no planes, where kernels read nothing beside them.
+  static bool reads_in_place(const Conv2d& p, const Plan& plan, const View<T>& x) {
+    const bool inside = p.pixels() > 0 && stays_inside(p.h) && stays_inside(p.w) && x.w == 1;
+    return inside && (plan.gathers || (kernels_of<T>().masks_dots && p.w.stride == 1));
+  }
+
   Range images_of(Index unit) const {
     const Index first = unit / bands_ * plan_.images_at_once;
     return {first, std::min(first + plan_.images_at_once, p_.batch)};
@@ -150,6 +161,11 @@ class WeightGradient {
     }
   }
 
+  // The channels of a 1x1 convolution are taken like the columns of a kernel.
+  Index channels_at_once(Range channels) const {
+    return p_.window() == 1 ? std::max<Index>(channels.size(), 1) : 1;
+  }
+
   // Calls dot(c, dy, rows, columns, sums) for blocks of the output rows and columns of each input
   // channel: two rows or more, if there are. No lane sums more products than a block of add_products
   // has pixels. Blocks are some cache lines wide and many rows high, since their first and last rows
@@ -158,15 +174,16 @@ class WeightGradient {
   void for_each_dot(Index g, Index n, Range band, Range channels, T* sums, Dot dot) const {
     constexpr Index vectors = 8;
     const Index width = p_.w.out, half = GemmBlocks::depth * plan_.lanes / 2;
-    // Wider ones if there are few rows.
-    const Index wanted = std::clamp(half / band.size(), vectors * plan_.lanes, half / 2);
+    // Wider ones if there are few rows, or if they share no cells.
+    const Index rows_at_once = p_.h.kernel == 1 ? 1 : band.size();
+    const Index wanted = std::clamp(half / rows_at_once, vectors * plan_.lanes, half / 2);
     const Index across = std::max(width / wanted, ceil_div(width, half / 2));
     const Index most_columns = std::min(width, round_up(ceil_div(width, across), plan_.lanes));
     const Index least_rows = half / most_columns;
     const Index down = std::max<Index>(band.size() / least_rows, 1);
     for (Index i = 0; i < down; ++i) {
       const Range rows = piece(i, down, band.size(), 1);
-      for (Index c = 0; c < channels.size(); ++c) {
+      for (Index c = 0; c < channels.size(); c += channels_at_once(channels)) {
         for (Index j = 0; j < across; ++j) {
           const Range columns = piece(j, across, width, plan_.lanes);
           dot(c, dy_at(n, g * m_, band) + rows.begin * width + columns.begin, rows, columns,
@@ -181,7 +198,7 @@ class WeightGradient {
     for_each_dot(g, n, band, channels, sums, [&](Index c, const T* dy, Range rows, Range columns, T* to) {
       const T* const x = planes + c * layout_.plane + rows.begin * step + columns.begin;
       kernels_of<T>().dot_rows({dy, p_.w.out, p_.pixels(), rows.size(), columns.size(), m_, to,
-                                padded_m_, p_.h.kernel, p_.w.kernel, x, step, down,
+                                padded_m_, p_.h.kernel, p_.w.kernel * channels_at_once(channels), x, step, down,
                                 tap_offsets_.data()});
     });
   }
@@ -215,6 +232,7 @@ class WeightGradient {
   const View<T>& x_;
   T* dw_;
   Index m_, padded_m_;
+  bool in_place_;
   PlaneLayout layout_;
   PlaneWriter<T> write_planes_;
   Index bands_, units_;
