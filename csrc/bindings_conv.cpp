@@ -209,7 +209,7 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
   const Conv2d p = make_conv2d_transpose(images, weight.shape(), geometry,
                                          to_pair("output_padding", output_padding));
   bias.check(p.in_channels);
-  const double terms = static_cast<double>(p.group_out()) * p.window();
+  const double terms = static_cast<double>(p.gradient_terms());
   choose_compute_type(numbers, terms, bound_of(numbers, terms, x, weight, bias.pointer()));
   Plan plan = plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads);
   const Shape shape = with_channels(images, p.in_channels, p.h.in, p.w.in).shape();
@@ -250,10 +250,11 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   const Conv2d p =
       make_conv2d(images, weight.shape(), to_geometry(stride, padding, dilation, groups, pad_mode));
   check_shape("dy", dy.shape(), result_shape(images, p));
-  const double terms = static_cast<double>(p.group_out()) * p.window();
-  // A cell that padding shows again and again may meet every output of its plane.
-  const double most_terms =
-      p.h.pad_mode == PadMode::constant ? terms : terms * static_cast<double>(p.pixels());
+  // A cell that padding shows again and again may meet every output of its plane with every tap.
+  const bool is_shown_once = p.h.pad_mode == PadMode::constant;
+  const double taps = static_cast<double>(p.group_out()) * p.window();
+  const double terms = is_shown_once ? static_cast<double>(p.gradient_terms()) : taps;
+  const double most_terms = is_shown_once ? terms : taps * static_cast<double>(p.pixels());
   choose_compute_type(numbers, terms, bound_of(numbers, most_terms, dy, weight));
   Plan plan = plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads);
   if (numbers.is_complex) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <numeric>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -44,6 +45,10 @@ inline Range intersection(Range a, Range b) {
   return {begin, std::clamp(a.end, begin, b.end)};
 }
 
+// Strides, dilations and groups are mostly 1, and divisions were a tenth of a small call.
+inline Index quotient(Index a, Index b) { return b == 1 ? a : a / b; }
+inline Index ceil_div(Index a, Index b) { return a >= 0 ? quotient(a + b - 1, b) : -quotient(-a, b); }
+
 // One spatial axis. Tap t of output o reads input cell  o*stride + t*dilation - pad_before.
 //
 //       pad_before         in           pad_after
@@ -61,6 +66,8 @@ struct Axis {
   PadMode pad_mode = PadMode::constant;
 
   Index cell(Index o, Index t) const { return o * stride + t * dilation - pad_before; }
+  // Most taps of all outputs that read the same cell of the padded input: every so many of them do.
+  Index taps_of_cell() const { return ceil_div(kernel, quotient(stride, std::gcd(stride, dilation))); }
 
   // Cells that hold data: the input without what negative padding crops.
   Range data() const {
@@ -69,10 +76,6 @@ struct Axis {
   // Cells of the input with its padding; a window of ceil_mode may reach further.
   Range padded() const { return {-pad_before, in + pad_after}; }
 };
-
-// Strides, dilations and groups are mostly 1, and divisions were a tenth of a small call.
-inline Index quotient(Index a, Index b) { return b == 1 ? a : a / b; }
-inline Index ceil_div(Index a, Index b) { return a >= 0 ? quotient(a + b - 1, b) : -quotient(-a, b); }
 
 // The cell of the input that a cell of the padding shows, or -1 for constant padding. The modes
 // extend the input without end; padding, or cropping, says how much of that is seen.
@@ -135,6 +138,8 @@ struct Conv2d {
   Index pixels() const { return h.out * w.out; }
   Index window() const { return h.kernel * w.kernel; }
   Index taps() const { return group_in() * window(); }  // terms of one sum
+  // The same of the input gradient, without what padding modes show again.
+  Index gradient_terms() const { return group_out() * h.taps_of_cell() * w.taps_of_cell(); }
   double image_multiply_adds() const {
     return static_cast<double>(out_channels) * pixels() * taps();
   }
