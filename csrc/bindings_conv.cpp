@@ -172,9 +172,9 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
   Plan plan = plan_for(numbers, p, Operation::forward, to_word("algorithm", algorithm), n_threads);
   if (numbers.is_complex) {
     Result y(result_shape(images, p), layout, numbers, out);
-    return y.assign(call_complex(n_threads, "conv2d", x.as_complex(numbers.result, layout), weight.as_complex(numbers.result), bias_object,
-                                 stride, padding, dilation, groups, pad_mode, pad_value, algorithm,
-                                 numbers.result));
+    return y.assign(call_complex(n_threads, "conv2d", x.as_complex(numbers.result, layout),
+                                 weight.as_complex(numbers.result), bias_object, stride, padding,
+                                 dilation, groups, pad_mode, pad_value, algorithm, numbers.result));
   }
 
   const Type type = numbers.compute;
@@ -211,13 +211,14 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
   bias.check(p.in_channels);
   const double terms = static_cast<double>(p.gradient_terms());
   choose_compute_type(numbers, terms, bound_of(numbers, terms, x, weight, bias.pointer()));
-  Plan plan = plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads);
+  Plan plan =
+      plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads);
   const Shape shape = with_channels(images, p.in_channels, p.h.in, p.w.in).shape();
   if (numbers.is_complex) {
     Result y(shape, layout, numbers, out);
     return y.assign(call_complex(n_threads, "conv2d_transpose", x.as_complex(numbers.result, layout),
-                                 weight.as_complex(numbers.result), bias_object, stride, padding, output_padding, groups, dilation,
-                                 algorithm, numbers.result));
+                                 weight.as_complex(numbers.result), bias_object, stride, padding,
+                                 output_padding, groups, dilation, algorithm, numbers.result));
   }
 
   const Type type = numbers.compute;
@@ -256,10 +257,12 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   const double terms = is_shown_once ? static_cast<double>(p.gradient_terms()) : taps;
   const double most_terms = is_shown_once ? terms : taps * static_cast<double>(p.pixels());
   choose_compute_type(numbers, terms, bound_of(numbers, most_terms, dy, weight));
-  Plan plan = plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads);
+  Plan plan =
+      plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads);
   if (numbers.is_complex) {
     Result dx(images.shape(), layout, numbers, out);
-    return dx.assign(call_complex(n_threads, "conv2d_grad_input", dy.as_complex(numbers.result, layout),
+    return dx.assign(call_complex(n_threads, "conv2d_grad_input",
+                                  dy.as_complex(numbers.result, layout),
                                   weight.as_complex(numbers.result),
                                   to_tuple(channels_first(images).shape()), stride, padding, dilation,
                                   groups, pad_mode, algorithm, numbers.result));
@@ -298,13 +301,15 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   // Sums over pixels are cut into blocks, and stay in float32 however long they are.
   const double terms = static_cast<double>(p.batch) * p.pixels();
   choose_compute_type(numbers, 0, bound_of(numbers, terms, x, dy, nullptr, p.pad_value));
-  Plan plan = plan_for(numbers, p, Operation::grad_weight, to_word("algorithm", algorithm), n_threads);
+  Plan plan =
+      plan_for(numbers, p, Operation::grad_weight, to_word("algorithm", algorithm), n_threads);
   const Shape shape{p.out_channels, p.group_in(), p.h.kernel, p.w.kernel};
   if (numbers.is_complex) {
     Result dw(shape, Layout::nchw, numbers, out);
-    return dw.assign(call_complex(n_threads, "conv2d_grad_weight", dy.as_complex(numbers.result, layout),
-                                  x.as_complex(numbers.result, layout), kernel_size, stride, padding, dilation,
-                                  groups, pad_mode, pad_value, algorithm, numbers.result));
+    return dw.assign(call_complex(n_threads, "conv2d_grad_weight",
+                                  dy.as_complex(numbers.result, layout),
+                                  x.as_complex(numbers.result, layout), kernel_size, stride, padding,
+                                  dilation, groups, pad_mode, pad_value, algorithm, numbers.result));
   }
 
   const Type type = numbers.compute;
@@ -331,7 +336,8 @@ py::object conv2d_grad_bias(Object dy_object, Object layout_word, Object dtype, 
   if (numbers.is_complex) {
     Result db({images.channels}, Layout::nchw, numbers, out);
     return db.assign(
-        call_complex(n_threads, "conv2d_grad_bias", dy.as_complex(numbers.result, layout), numbers.result));
+        call_complex(n_threads, "conv2d_grad_bias", dy.as_complex(numbers.result, layout),
+                     numbers.result));
   }
 
   const Type type = numbers.compute;
@@ -370,8 +376,9 @@ py::object im2col(Object x_object, Object kernel_size, Object stride, Object pad
   const Conv2d p = make_windows(images, to_pair("kernel_size", kernel_size), geometry);
   if (numbers.is_complex) {
     Result cols(columns_shape(images, p), Layout::nchw, numbers, out);
-    return cols.assign(call_complex(n_threads, "im2col", x.as_complex(numbers.result, layout), kernel_size, stride,
-                                    padding, dilation, pad_mode, pad_value, numbers.result));
+    return cols.assign(call_complex(n_threads, "im2col", x.as_complex(numbers.result, layout),
+                                    kernel_size, stride, padding, dilation, pad_mode, pad_value,
+                                    numbers.result));
   }
 
   const Type type = numbers.compute;
@@ -398,9 +405,9 @@ py::object col2im(Object cols_object, Object input_shape, Object kernel_size, Ob
   check_shape("cols", cols.shape(), columns_shape(images, p));
   if (numbers.is_complex) {
     Result x(images.shape(), layout, numbers, out);
-    return x.assign(call_complex(n_threads, "col2im", cols.as_complex(numbers.result), to_tuple(channels_first(images).shape()),
-                                 kernel_size, stride, padding, dilation, pad_mode,
-                                 numbers.result));
+    return x.assign(call_complex(n_threads, "col2im", cols.as_complex(numbers.result),
+                                 to_tuple(channels_first(images).shape()), kernel_size, stride, padding,
+                                 dilation, pad_mode, numbers.result));
   }
 
   const Type type = numbers.compute;

@@ -11,8 +11,8 @@ inline bool may_transform(const Numbers& numbers) {
   return numbers.is_integer || numbers.result.itemsize() < (numbers.is_complex ? 16 : 8);
 }
 
-// All write the result, or return false if these numbers cannot be transformed. Arrays are in the type of
-// the computation, with channels before rows; the bias may be no_array().
+// All write the result, or return false if these numbers cannot be transformed. Arrays are in the type
+// of the computation, with channels before rows; the bias may be no_array().
 bool conv2d_by_fft(const Conv2d& p, const Numbers& numbers, int threads, const py::array& x,
                    const py::array& weight, const py::array& bias, const py::array& y);
 bool grad_input_by_fft(const Conv2d& p, const Numbers& numbers, int threads, const py::array& dy,

@@ -23,8 +23,8 @@ constexpr double clear_gain = 1.2;
 // Spectra of a tile that a thread multiplies at once, and of kernels that are kept for all tiles.
 constexpr double tile_bytes = 1 << 22, kernel_bytes = 1 << 26;
 
-// One axis as the transforms see it: every output of stride 1, windows with their gaps. A transform holds
-// the shorter of both and as much of the longer as fits.
+// One axis as the transforms see it: every output of stride 1, windows with their gaps. A transform
+// holds the shorter of both and as much of the longer as fits.
 struct Dense {
   explicit Dense(const Axis& a)
       : axis(a), out((a.out - 1) * a.stride + 1), span((a.kernel - 1) * a.dilation + 1) {}
@@ -93,7 +93,8 @@ Tiling best_tiling(const Conv2d& p, Index images) {
 
 // Parts of a kernel with all its channels, whose spectra are needed at once.
 double kernel_terms(const Conv2d& p, const FftTiles& tiles) {
-  const Index parts = ceil_div(p.h.kernel, tiles.kernel_height) * ceil_div(p.w.kernel, tiles.kernel_width);
+  const Index parts =
+      ceil_div(p.h.kernel, tiles.kernel_height) * ceil_div(p.w.kernel, tiles.kernel_width);
   return static_cast<double>(p.group_in()) * static_cast<double>(parts);
 }
 

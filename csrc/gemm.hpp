@@ -39,8 +39,8 @@ struct LeftOperand {
   bool in_place;
 };
 
-// The right operand (k x n): a matrix, packed block by block into `packed` if that pays; or, given where its rows
-// begin, read in place, if its columns are contiguous and readable up to a whole vector.
+// The right operand (k x n): a matrix, packed block by block into `packed` if that pays; or, given where
+// its rows begin, read in place, if its columns are contiguous and readable up to a whole vector.
 template <class T>
 struct RightOperand {
   Matrix<T> matrix;

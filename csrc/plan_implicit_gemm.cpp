@@ -302,7 +302,8 @@ bool pays_as_dots(const Conv2d& p) {
   const bool has_half = bytes == 64 && rest > 0 && 2 * rest <= lanes;
   const double row = static_cast<double>(whole) + (has_half ? 0.5 : rest > 0 ? 1.0 : 0.0);
   // The channels of a 1x1 convolution go side by side.
-  const Index sums = p.window() == 1 ? std::min<Index>(p.group_in(), 4) : std::min<Index>(p.window(), 9);
+  const Index sums =
+      p.window() == 1 ? std::min<Index>(p.group_in(), 4) : std::min<Index>(p.window(), 9);
   const double waiting = latency / static_cast<double>(sums);
   const double dots = static_cast<double>(p.h.out) * row * std::max(cycles * loading, waiting) +
                       joining * (has_half && whole > 0 ? 2.0 : 1.0);
@@ -314,8 +315,8 @@ bool pays_as_dots(const Conv2d& p) {
 template <class T>
 Plan plan_weight_gradient(const Conv2d& p, const char* reason, int threads) {
   constexpr Index unit_pixels = 1024, filtered_cells = 1 << 15, most_cells = 1 << 20;
-  // Parts of a gradient are summed apart, to be shared among up to this many threads: pieces of channels
-  // would pack all of dy each, which took up to 1.3 times as long on two threads.
+  // Parts of a gradient are summed apart, to be shared among up to this many threads: pieces of
+  // channels would pack all of dy each, which took up to 1.3 times as long on two threads.
   constexpr Index most_parts = 32, most_sums = 1 << 20;
   const Index m = p.group_out(), taps = p.taps(), channels_in = std::max<Index>(p.group_in(), 1);
   const GatherKernel<T>& kernel = kernels_of<T>().gather;

@@ -5,7 +5,8 @@
 
 namespace convpool {
 
-// How often a cell is joined along an axis: where windows overlap, as often as their size can be doubled.
+// How often a cell is joined along an axis: where windows overlap, as often as their size can be
+// doubled.
 double joins_of_cell(const Pool2d& p);
 
 // x (N, C, H, W), y and indices (N, C, oh, ow); indices may be null.

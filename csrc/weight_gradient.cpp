@@ -13,14 +13,15 @@ namespace convpool {
 namespace {
 
 // The work is done in units of some output rows of an image, or of some small images. For a unit the
-// planes of its input are written (planes.hpp draws them); pixel q of the unit and tap t then meet at
-// planes[pixel_offsets[q] + tap_offsets[t]], so that the columns need not exist:
+// planes of its input are written (planes.hpp draws them), if windows leave the image; pixel q of the
+// unit and tap t then meet at planes[pixel_offsets[q] + tap_offsets[t]], so that the columns need not
+// exist:
 //
 //   dw' (taps x group_out)  +=  cols (taps x pixels)  *  dy' (pixels x group_out)
 //
 // Only dy is packed, transposed, and it is smaller than the columns by a factor of kh * kw. With few
-// output channels a group, dw' is made of products of rows, which need no packing. If there is one block
-// of pixels only, a panel of output channels is transposed into dw as soon as it is done.
+// output channels a group, dw' is made of products of rows, which need no packing. If there is one
+// block of pixels only, a panel of output channels is transposed into dw as soon as it is done.
 template <class T>
 class WeightGradient {
  public:
@@ -195,10 +196,12 @@ class WeightGradient {
 
   void add_dots(Index g, Index n, Range band, Range channels, const T* planes, T* sums) const {
     const Index step = p_.h.stride * layout_.row, down = p_.h.dilation * layout_.row;
-    for_each_dot(g, n, band, channels, sums, [&](Index c, const T* dy, Range rows, Range columns, T* to) {
+    const Index at_once = channels_at_once(channels);
+    for_each_dot(g, n, band, channels, sums,
+                 [&](Index c, const T* dy, Range rows, Range columns, T* to) {
       const T* const x = planes + c * layout_.plane + rows.begin * step + columns.begin;
       kernels_of<T>().dot_rows({dy, p_.w.out, p_.pixels(), rows.size(), columns.size(), m_, to,
-                                padded_m_, p_.h.kernel, p_.w.kernel * channels_at_once(channels), x, step, down,
+                                padded_m_, p_.h.kernel, p_.w.kernel * at_once, x, step, down,
                                 tap_offsets_.data()});
     });
   }
@@ -206,7 +209,8 @@ class WeightGradient {
   // Without planes; `zeros` is memory for a row of padding.
   void add_image_dots(Index g, Index n, Range band, Range channels, T* zeros, T* sums) const {
     std::fill_n(zeros, p_.w.in, T(0));
-    for_each_dot(g, n, band, channels, sums, [&](Index c, const T* dy, Range rows, Range columns, T* to) {
+    for_each_dot(g, n, band, channels, sums,
+                 [&](Index c, const T* dy, Range rows, Range columns, T* to) {
       kernels_of<T>().dot_image({dy, p_.w.out, p_.pixels(), rows.size(), columns.size(), m_, to,
                                  padded_m_, x_.at(n, g * p_.group_in() + channels.begin + c), x_.h,
                                  p_.h.in, p_.w.in, zeros, p_.h.cell(band.begin + rows.begin, 0),
