@@ -122,7 +122,7 @@ class _Problem:
     mode: str
     pad_value: float
     rounding: Rounding
-    may_define: bool
+    may_define: bool  # tiles that transforms do not suit; otherwise the whole is refused
     transform: _core.TileTransform
 
     def terms(self) -> list[tuple[int, int, int]]:
