@@ -57,7 +57,7 @@ def test_case_40_other_threads_go_on_during_a_call() -> None:
         lambda: [convpool.conv2d_grad_weight(dy, x, 3, algorithm="direct")],
         lambda: convpool.max_pool2d(np.broadcast_to(x, (8, *x.shape))[0].repeat(4, 0), 9, 1),
     ):
-        # A call that holds the lock leaves the thread one tick, before or after it, in every attempt.
+        # A call that holds the lock leaves the thread a tick before and after it, in every attempt.
         assert max(ticks_during(call) for _ in range(5)) >= 4
 
 
