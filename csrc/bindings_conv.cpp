@@ -38,6 +38,17 @@ Plan plan_for(const Numbers& numbers, const Conv2d& p, Operation operation,
   }
 }
 
+// Whether transforms computed the result, if the plan says so. Numbers that they cannot compute are
+// planned again.
+template <class Transforms>
+bool transformed(Plan& plan, const Numbers& numbers, const Conv2d& p, Operation operation,
+                 int threads, const Transforms& by_fft) {
+  if (plan.algorithm != Algorithm::fft) return false;
+  if (by_fft()) return true;
+  plan = plan_for(numbers, p, operation, "auto", threads, false);
+  return false;
+}
+
 // Largest sum of `terms` products, for whole numbers; floating ones need no bound.
 double bound_of(const Numbers& numbers, double terms, const Operand& a, const Operand& b,
                 const Operand* bias = nullptr, double pad_value = 0) {
@@ -181,10 +192,8 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
   bias.prepare(type);
   const py::array xs = prepared_images(x, p, type, layout), ws = weight.prepared(type);
   Result y(result_shape(images, p), layout, numbers, out, {&xs, &ws, &bias.array});
-  if (plan.algorithm == Algorithm::fft) {
-    if (conv2d_by_fft(p, numbers, n_threads, xs, ws, bias.array, y.array())) return y.finish();
-    plan = plan_for(numbers, p, Operation::forward, "auto", n_threads, false);
-  }
+  const auto by_fft = [&] { return conv2d_by_fft(p, plan, numbers, xs, ws, bias.array, y.array()); };
+  if (transformed(plan, numbers, p, Operation::forward, n_threads, by_fft)) return y.finish();
   if (prepared) prepared->use(p, type, ws, plan);
   run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
@@ -225,10 +234,10 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
   bias.prepare(type);
   const py::array xs = x.prepared(type, layout), ws = weight.prepared(type);
   Result y(shape, layout, numbers, out, {&xs, &ws, &bias.array});
-  if (plan.algorithm == Algorithm::fft) {
-    if (grad_input_by_fft(p, numbers, n_threads, xs, ws, bias.array, y.array())) return y.finish();
-    plan = plan_for(numbers, p, Operation::grad_input, "auto", n_threads, false);
-  }
+  const auto by_fft = [&] {
+    return grad_input_by_fft(p, plan, numbers, xs, ws, bias.array, y.array());
+  };
+  if (transformed(plan, numbers, p, Operation::grad_input, n_threads, by_fft)) return y.finish();
   run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_input(p, plan, data<T>(xs), data<T>(ws), bias.values<T>(), y.data<T>());
@@ -271,10 +280,10 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   const Type type = numbers.compute;
   const py::array dys = dy.prepared(type, layout), ws = weight.prepared(type);
   Result dx(images.shape(), layout, numbers, out, {&dys, &ws});
-  if (plan.algorithm == Algorithm::fft) {
-    if (grad_input_by_fft(p, numbers, n_threads, dys, ws, no_array(), dx.array())) return dx.finish();
-    plan = plan_for(numbers, p, Operation::grad_input, "auto", n_threads, false);
-  }
+  const auto by_fft = [&] {
+    return grad_input_by_fft(p, plan, numbers, dys, ws, no_array(), dx.array());
+  };
+  if (transformed(plan, numbers, p, Operation::grad_input, n_threads, by_fft)) return dx.finish();
   run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_input<T>(p, plan, data<T>(dys), data<T>(ws), nullptr, dx.data<T>());
@@ -315,10 +324,8 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   const Type type = numbers.compute;
   const py::array dys = dy.prepared(type, layout), xs = prepared_images(x, p, type, layout);
   Result dw(shape, Layout::nchw, numbers, out, {&dys, &xs});
-  if (plan.algorithm == Algorithm::fft) {
-    if (grad_weight_by_fft(p, numbers, n_threads, dys, xs, dw.array())) return dw.finish();
-    plan = plan_for(numbers, p, Operation::grad_weight, "auto", n_threads, false);
-  }
+  const auto by_fft = [&] { return grad_weight_by_fft(p, plan, numbers, dys, xs, dw.array()); };
+  if (transformed(plan, numbers, p, Operation::grad_weight, n_threads, by_fft)) return dw.finish();
   run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_weight(p, plan, data<T>(dys), view<T>(xs), dw.data<T>());

@@ -1,6 +1,5 @@
 #include "bindings_fft.hpp"
 
-#include "fft_tiles.hpp"
 #include "gradient_phases.hpp"
 #include "scratch.hpp"
 
@@ -14,9 +13,8 @@ py::tuple axis(const Axis& a, Index tile, Index kernel_part) {
 
 // Calls a function of _fft.py with these arguments, the geometry, and memory for the spectra.
 template <class... Arguments>
-bool transform(const char* function, const Conv2d& conv, Index images, const Numbers& numbers,
-               int threads, const Arguments&... arguments) {
-  const FftTiles tiles = fft_tiles(conv, images, threads);
+bool transform(const char* function, const Conv2d& conv, const FftTiles& tiles,
+               const Numbers& numbers, const Arguments&... arguments) {
   const char* const modes[] = {"constant", "reflect", "symmetric", "edge", "wrap"};
   const char* const rounding = numbers.is_integer       ? "whole"
                                : may_transform(numbers) ? "narrow"
@@ -36,13 +34,15 @@ py::object or_none(const py::array& array) { return array ? py::object(array) : 
 
 }  // namespace
 
-bool conv2d_by_fft(const Conv2d& p, const Numbers& numbers, int threads, const py::array& x,
+bool conv2d_by_fft(const Conv2d& p, const Plan& plan, const Numbers& numbers, const py::array& x,
                    const py::array& weight, const py::array& bias, const py::array& y) {
-  return transform("conv2d", p, 1, numbers, threads, x, weight, or_none(bias), y);
+  return transform("conv2d", p, plan.transforms.front(), numbers, x, weight, or_none(bias), y);
 }
 
-bool grad_input_by_fft(const Conv2d& p, const Numbers& numbers, int threads, const py::array& dy,
-                       const py::array& weight, const py::array& bias, const py::array& dx) {
+bool grad_input_by_fft(const Conv2d& p, const Plan& plan, const Numbers& numbers,
+                       const py::array& dy, const py::array& weight, const py::array& bias,
+                       const py::array& dx) {
+  auto tiles = plan.transforms.begin();
   const auto cells_and_taps = [](const PhaseAxis& a) {
     return py::make_tuple(a.first, a.step, a.first_tap, a.tap_step);
   };
@@ -50,7 +50,7 @@ bool grad_input_by_fft(const Conv2d& p, const Numbers& numbers, int threads, con
     const py::tuple rows = cells_and_taps(phase.h), columns = cells_and_taps(phase.w);
     if (phase.is_empty()) {
       py::module_::import("convpool._fft").attr("fill_cells")(dx, or_none(bias), rows, columns);
-    } else if (!transform("conv2d_grad_input", phase.conv, 1, numbers, threads, dy, weight,
+    } else if (!transform("conv2d_grad_input", phase.conv, *tiles++, numbers, dy, weight,
                           or_none(bias), dx, rows, columns)) {
       return false;
     }
@@ -58,10 +58,10 @@ bool grad_input_by_fft(const Conv2d& p, const Numbers& numbers, int threads, con
   return true;
 }
 
-bool grad_weight_by_fft(const Conv2d& p, const Numbers& numbers, int threads, const py::array& dy,
-                        const py::array& x, const py::array& dw) {
-  const Conv2d conv = weight_gradient_convolution(p);
-  return transform("conv2d_grad_weight", conv, conv.batch, numbers, threads, dy, x, dw);
+bool grad_weight_by_fft(const Conv2d& p, const Plan& plan, const Numbers& numbers,
+                        const py::array& dy, const py::array& x, const py::array& dw) {
+  return transform("conv2d_grad_weight", weight_gradient_convolution(p), plan.transforms.front(),
+                   numbers, dy, x, dw);
 }
 
 }  // namespace convpool::bindings

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bindings.hpp"
+#include "plan.hpp"
 
 namespace convpool::bindings {
 
@@ -13,11 +14,12 @@ inline bool may_transform(const Numbers& numbers) {
 
 // All write the result, or return false if these numbers cannot be transformed. Arrays are in the type
 // of the computation, with channels before rows; the bias may be no_array().
-bool conv2d_by_fft(const Conv2d& p, const Numbers& numbers, int threads, const py::array& x,
+bool conv2d_by_fft(const Conv2d& p, const Plan& plan, const Numbers& numbers, const py::array& x,
                    const py::array& weight, const py::array& bias, const py::array& y);
-bool grad_input_by_fft(const Conv2d& p, const Numbers& numbers, int threads, const py::array& dy,
-                       const py::array& weight, const py::array& bias, const py::array& dx);
-bool grad_weight_by_fft(const Conv2d& p, const Numbers& numbers, int threads, const py::array& dy,
-                        const py::array& x, const py::array& dw);
+bool grad_input_by_fft(const Conv2d& p, const Plan& plan, const Numbers& numbers,
+                       const py::array& dy, const py::array& weight, const py::array& bias,
+                       const py::array& dx);
+bool grad_weight_by_fft(const Conv2d& p, const Plan& plan, const Numbers& numbers,
+                        const py::array& dy, const py::array& x, const py::array& dw);
 
 }  // namespace convpool::bindings

@@ -102,13 +102,9 @@ double plane_bytes(const FftTiles& tiles) {
   return 8 * static_cast<double>(TileTransform::spectrum_size(tiles.height, tiles.width));
 }
 
-}  // namespace
-
-FftTiles fft_tiles(const Conv2d& p, Index images, int threads) {
+// Shares the tiles among threads, and says what memory they take.
+FftTiles with_memory(FftTiles tiles, const Conv2d& p, int threads) {
   const Dense h(p.h), w(p.w);
-  // A dilation may spread a few taps over more cells than any memory has.
-  if (static_cast<double>(h.span) * static_cast<double>(w.span) > 1e12) throw std::bad_alloc();
-  FftTiles tiles = best_tiling(p, images).tiles;
   const double count = h.tiles(tiles.height) * w.tiles(tiles.width) * static_cast<double>(p.batch);
   tiles.threads = static_cast<int>(std::clamp<double>(count, 1, threads));
 
@@ -137,13 +133,23 @@ FftTiles fft_tiles(const Conv2d& p, Index images, int threads) {
   return tiles;
 }
 
-bool suits_fft(const Conv2d& p, Index images) {
-  if (p.taps() == 0) return false;
+}  // namespace
+
+FftTiles fft_tiles(const Conv2d& p, Index images, int threads) {
+  // A dilation may spread a few taps over more cells than any memory has.
+  const double span = static_cast<double>(Dense(p.h).span) * static_cast<double>(Dense(p.w).span);
+  if (span > 1e12) throw std::bad_alloc();
+  return with_memory(best_tiling(p, images).tiles, p, threads);
+}
+
+std::optional<FftTiles> worthwhile_fft_tiles(const Conv2d& p, Index images, int threads) {
+  if (p.taps() == 0) return {};
   const double others_ns = static_cast<double>(images) * p.image_multiply_adds() * multiply_add_ns;
-  if (others_ns <= tile_ns) return false;
+  if (others_ns <= tile_ns) return {};
   const Tiling best = best_tiling(p, images);
-  return clear_gain * best.nanoseconds <= others_ns &&
-         kernel_terms(p, best.tiles) * plane_bytes(best.tiles) <= 2 * kernel_bytes;
+  const bool gains = clear_gain * best.nanoseconds <= others_ns &&
+                     kernel_terms(p, best.tiles) * plane_bytes(best.tiles) <= 2 * kernel_bytes;
+  return gains ? std::optional(with_memory(best.tiles, p, threads)) : std::nullopt;
 }
 
 }  // namespace convpool

@@ -2,6 +2,8 @@
 // kernel, what is longer along an axis. A gradient of the weights is one whose kernels are dy.
 #pragma once
 
+#include <optional>
+
 #include "problem.hpp"
 
 namespace convpool {
@@ -22,7 +24,7 @@ FftTiles fft_tiles(const Conv2d& p, Index images, int threads);
 // Smaller kernels, and results, gain nothing.
 constexpr Index least_fft_window = 200;
 
-// Whether transforms beat the other algorithms clearly for that many images.
-bool suits_fft(const Conv2d& p, Index images);
+// The same where transforms beat the other algorithms clearly.
+std::optional<FftTiles> worthwhile_fft_tiles(const Conv2d& p, Index images, int threads);
 
 }  // namespace convpool

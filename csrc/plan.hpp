@@ -2,6 +2,9 @@
 // never change a result's bits: every sum runs in an order that only the shape of one image sets.
 #pragma once
 
+#include <vector>
+
+#include "fft_tiles.hpp"
 #include "planes.hpp"
 #include "problem.hpp"
 
@@ -34,6 +37,8 @@ struct Plan {
   Index mr, nr;  // the register tile; 1 x 1 for plain loops; the cells of a transform for fft
   int threads = 1;
 
+  // fft: for each of the convolutions that the operation is made of.
+  std::vector<FftTiles> transforms = {};
   // implicit_gemm: output rows whose padded input is in memory at once, and the elements that a
   // whole vector may reach behind a row.
   Index band = 0, lanes = 1;

@@ -43,15 +43,15 @@ Plan plan_direct(const Conv2d& p, Operation operation, const char* reason, int t
 }
 
 // The gradient of strided convolutions is made of several; plans tell the most of each.
-Plan plan_fft(const std::vector<Conv2d>& convs, Index images, const char* reason, int threads) {
+Plan plan_fft(std::vector<FftTiles> transforms, const char* reason) {
   Plan plan{Algorithm::fft, reason, active_kernels().name, 1, 1, 1};
-  for (const Conv2d& conv : convs) {
-    const FftTiles tiles = fft_tiles(conv, images, threads);
+  for (const FftTiles& tiles : transforms) {
     plan.mr = std::max(plan.mr, tiles.height);
     plan.nr = std::max(plan.nr, tiles.width);
     plan.threads = std::max(plan.threads, tiles.threads);
     plan.scratch_bytes = std::max(plan.scratch_bytes, tiles.scratch_bytes);
   }
+  plan.transforms = std::move(transforms);
   return plan;
 }
 
@@ -71,15 +71,24 @@ Index images_of(const Conv2d& p, Operation operation) {
   return operation == Operation::grad_weight ? p.group_in() : 1;
 }
 
-bool suits_fft(const Conv2d& p, Operation operation) {
-  const bool has_one = operation != Operation::grad_input ||
+std::vector<FftTiles> transforms_of(const Conv2d& p, Operation operation, int threads) {
+  std::vector<FftTiles> transforms;
+  for (const Conv2d& conv : convolutions_of(p, operation)) {
+    transforms.push_back(fft_tiles(conv, images_of(p, operation), threads));
+  }
+  return transforms;
+}
+
+// None where the other algorithms may be as fast.
+std::vector<FftTiles> worthwhile_transforms(const Conv2d& p, Operation operation, int threads) {
+  const bool is_one = operation != Operation::grad_input ||
                        (p.h.stride * p.w.stride == 1 && p.h.pad_mode == PadMode::constant);
   // Kernels too small to gain do not wait for a search.
-  if (!has_one || p.window() < least_fft_window || p.pixels() < least_fft_window) return false;
+  if (!is_one || p.window() < least_fft_window || p.pixels() < least_fft_window) return {};
   for (const Conv2d& conv : convolutions_of(p, operation)) {
-    if (!suits_fft(conv, images_of(p, operation))) return false;
+    if (const auto tiles = worthwhile_fft_tiles(conv, images_of(p, operation), threads)) return {*tiles};
   }
-  return true;
+  return {};
 }
 
 Unsupported without_phases(const std::string& request) {
@@ -106,9 +115,9 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
   }
   if (request == "im2col") return plan_im2col<T>(p, operation, "requested", threads);
   if (request == "auto") {
-    if (may_transform && suits_fft(p, operation)) {
-      return plan_fft(convolutions_of(p, operation), images_of(p, operation), "a large kernel",
-                      threads);
+    if (may_transform) {
+      std::vector<FftTiles> transforms = worthwhile_transforms(p, operation, threads);
+      if (!transforms.empty()) return plan_fft(std::move(transforms), "a large kernel");
     }
     if (operation == Operation::grad_input && suits_input_gradient(p)) {
       return plan_input_gradient<T>(p, "convolutions of dy", threads);
@@ -138,7 +147,7 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
     if (operation == Operation::grad_input && !has_phases(p)) throw without_phases(request);
     const bool empty = p.batch == 0 || p.pixels() == 0 || p.taps() == 0 || p.out_channels == 0;
     if (!empty && !std::is_integral_v<T>) {
-      return plan_fft(convolutions_of(p, operation), images_of(p, operation), "requested", threads);
+      return plan_fft(transforms_of(p, operation, threads), "requested");
     }
     Plan plan = plan_conv2d<T>(p, operation, "auto", threads);
     plan.reason = empty ? "nothing to transform" : "sums too large for exact transforms";

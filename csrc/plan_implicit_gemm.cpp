@@ -271,7 +271,7 @@ Plan plan_input_gradient(const Conv2d& p, const char* reason, int threads) {
 bool suits_input_gradient(const Conv2d& p) {
   if (!has_phases(p) || p.taps() == 0) return false;
   // Columns of windows that do not overlap go where they belong, and nothing is added: 1.1 to 1.3x.
-  const bool overlap = p.h.taps_of_cell() > 1 || p.w.taps_of_cell() > 1;
+  const bool overlap = p.gradient_terms() > p.group_out();
   if (!overlap && p.group_out() > 1) return false;
   const Index m = p.group_in();
   // With few rows in the product, columns are 1.5 times as fast for the phases of a first layer.
