@@ -23,7 +23,7 @@ Filter<T>::Filter(const Conv2d& p, const Plan& plan, const PlaneLayout& layout)
   const bool rolls = std::is_floating_point_v<T> && last_band >= p.h.kernel;
   const bool is_small = p.in_plane() <= kernels_of<T>().most_cells;
   reads_images_ = kernels_of<T>().filter_image &&
-                  ((suits_images(p, 3, 2) && is_small) || (suits_images(p, 5, 1) && rolls) ||
+                  (suits_images(p, 3, 2) || (suits_images(p, 5, 1) && rolls) ||
                    (suits_images(p, 7, 1) && rolls && is_small));
 }
 

@@ -193,7 +193,7 @@ struct KernelsFor {
   InterleaveRows<T> interleave_rows;
   void (*filter)(const FilterTask<T>&);
   void (*filter_image)(const ImageFilterTask<T>&);  // null without masked loads
-  std::ptrdiff_t most_cells;                        // in a plane, for which it pays; 5x5: any number
+  std::ptrdiff_t most_cells;                        // in a plane, for which it pays with 7x7; else any
   void (*dot_rows)(const DotTask<T>&);
   bool masks_dots;                                  // dot_rows reads no cell that meets no dy
   void (*dot_image)(const ImageDotTask<T>&);        // null without masked loads

@@ -79,6 +79,35 @@ def test_nothing_is_written_beside_the_rows(width: int, kernel: int, stride: int
         assert (memory[:32] == 77).all() and (memory[-32:] == 77).all()
 
 
+LARGE_PLANES = [
+    *((33 + width % 4, width) for width in range(125, 142)),
+    (1400, 3),
+    (700, 7),
+    (1, 4500),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("plane", LARGE_PLANES)
+def test_planes_beyond_the_first_level_cache(
+    plane: tuple[int, int], stride: int, dtype: type
+) -> None:
+    x, bias = integers((1, 2, *plane), dtype, seed=13), integers((2,), dtype, seed=14)
+    w = integers((2, 2, 3, 3), dtype, seed=15)
+    for padding in (1, 3, ((2, 0), (0, 9)), ((0, 2), (20, -1))):
+        for weight, groups in ((w, 1), (w[:, :1], 2)):
+            options = {"stride": stride, "padding": padding, "groups": groups}
+            expected = reference.conv2d(x, weight, bias, **options)
+            memory = np.full(expected.size + 64, 77, dtype)
+            out = memory[32:-32].reshape(expected.shape)
+            y = convpool.conv2d(embedded(x), weight, bias, algorithm="implicit_gemm", **options)
+            np.testing.assert_array_equal(y, expected)
+            convpool.conv2d(x, weight, bias, algorithm="implicit_gemm", out=out, **options)
+            np.testing.assert_array_equal(out, expected)
+            assert (memory[:32] == 77).all() and (memory[-32:] == 77).all()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kernel", [5, 7])
 @pytest.mark.parametrize("width", [*range(3, 20), 31, 32, 33, 40, 41, 47, 48, 49, 66, 130])
