@@ -5,6 +5,8 @@
 #include <cassert>
 #include <cmath>
 
+#include "layouts.hpp"
+
 namespace convpool {
 
 bool is_whole(const py::dtype& dtype) {
@@ -160,6 +162,44 @@ py::array to_array(const char* name, py::handle object) {
   return py::reinterpret_borrow<py::array>(object);
 }
 
+// C-contiguous, aligned, in native byte order, of this type; the array itself if it is that.
+py::array plain(const py::array& array, const py::dtype& dtype) {
+  const Silence silence;
+  PyObject* made = Api::get().PyArray_FromAny_(
+      array.ptr(), py::dtype(dtype).release().ptr(), 0, 0,
+      contiguous | aligned | Api::NPY_ARRAY_FORCECAST_, nullptr);
+  if (!made) throw py::error_already_set();
+  return py::reinterpret_steal<py::array>(made);
+}
+
+// Types whose layout the core changes, faster than NumPy.
+constexpr Type transposable[] = {Type::float32, Type::float64, Type::int64};
+bool is_transposable(Type type) {
+  return std::find(std::begin(transposable), std::end(transposable), type) != std::end(transposable);
+}
+std::optional<Type> transposable_type(const py::dtype& dtype) {
+  for (Type type : transposable) {
+    if (dtype.is(dtype_of(type))) return type;
+  }
+  return {};
+}
+
+// From one plain array of images to another, with their channels before rows or after them.
+void move_channels(const py::array& from, bool channels_first, Type type, int threads,
+                   py::array& to) {
+  const Index last = from.ndim() - 1, images = from.ndim() == 4 ? from.shape(0) : 1;
+  const Index first_axis = from.shape(last - 2), last_axis = from.shape(last);
+  const Index middle = from.shape(last - 1);
+  const Index rows = channels_first ? first_axis * middle : first_axis;
+  const Index columns = channels_first ? last_axis : middle * last_axis;
+  const double cells = static_cast<double>(from.size());
+  run(cells, type, [&](auto zero) {
+    using T = decltype(zero);
+    transpose_images(cells < 1e5 ? 1 : threads, images, rows, columns, data<T>(from),
+                     static_cast<T*>(to.mutable_data()));
+  });
+}
+
 // The caller's out=, if it can be the result.
 py::array checked_out(py::handle out, const py::dtype& dtype, const Shape& shape) {
   if (!py::isinstance<py::array>(out)) fail_type("out must be an ndarray, got " + shown(out));
@@ -219,16 +259,16 @@ py::array Operand::channels_first(Layout layout) const {
   return layout == Layout::nhwc && array_.ndim() >= 3 ? with_axes(array_, true) : array_;
 }
 
-py::array Operand::prepared(Type type, Layout layout) const {
-  return converted(dtype_of(type), channels_first(layout));
+py::array Operand::prepared(Type type, Layout layout, int threads) const {
+  return converted(type, layout, threads);
 }
 
-py::array Operand::strided(Type type, Layout layout) const {
+py::array Operand::strided(Type type, Layout layout, int threads) const {
   const py::array view = channels_first(layout);
   const py::dtype dtype = dtype_of(type);
   if (is_plain(view, dtype)) return view;
   if (is_ready(view, dtype, aligned) && is_cheap_to_read(view)) return view;
-  return converted(dtype, view);
+  return converted(type, layout, threads);
 }
 
 py::array Operand::as_complex(const py::dtype& dtype, Layout layout) const {
@@ -241,7 +281,7 @@ py::array Operand::prepared_indices(Layout layout) const {
   if (kind != 'i' && kind != 'u') {
     fail_type(std::string(name_) + " must be integers, got dtype " + text(array_.dtype()));
   }
-  const py::array indices = converted(py::dtype::of<Index>(), channels_first(layout));
+  const py::array indices = converted(Type::int64, layout, 1);
   // Unsigned numbers from 2^63 on have become negative, and -1 means "no cell".
   const Index* values = data<Index>(indices);
   if (kind == 'u' && std::any_of(values, values + indices.size(), [](Index i) { return i < 0; })) {
@@ -250,14 +290,14 @@ py::array Operand::prepared_indices(Layout layout) const {
   return indices;
 }
 
-py::array Operand::converted(const py::dtype& dtype, const py::array& view) const {
+py::array Operand::converted(Type type, Layout layout, int threads) const {
+  const py::array view = channels_first(layout);
+  const py::dtype dtype = dtype_of(type);
   if (is_plain(view, dtype)) return view;
-  const Silence silence;
-  PyObject* made = Api::get().PyArray_FromAny_(
-      view.ptr(), py::dtype(dtype).release().ptr(), 0, 0,
-      contiguous | aligned | Api::NPY_ARRAY_FORCECAST_, nullptr);
-  if (!made) throw py::error_already_set();
-  return py::reinterpret_steal<py::array>(made);
+  if (view.is(array_) || !is_transposable(type)) return plain(view, dtype);
+  py::array moved = new_array(dtype, {view.shape(), view.shape() + view.ndim()});
+  move_channels(plain(array_, dtype), true, type, threads, moved);
+  return moved;
 }
 
 double Operand::bound() const {
@@ -343,8 +383,13 @@ Result::Result(const Shape& shape, Layout layout, const Numbers& numbers, py::ha
                     : new_array(compute, {target_.shape(), target_.shape() + target_.ndim()});
 }
 
-py::object Result::finish() {
+py::object Result::finish(int threads) {
   if (written_.is(target_)) return returned_;
+  const std::optional<Type> type = transposable_type(written_.dtype());
+  if (!target_.is(returned_) && type && is_plain(returned_, written_.dtype())) {
+    move_channels(written_, false, *type, threads, returned_);
+    return returned_;
+  }
   const Silence silence;
   // Exact whole numbers in a floating type narrow modulo their range only by way of int64.
   const bool narrows = written_.dtype().kind() == 'f' && is_whole(target_.dtype());

@@ -70,9 +70,9 @@ class Operand {
 
   // For arrays that numbers_for() has accepted: C-contiguous, aligned, in native byte order, of this
   // type, channels before rows; the array itself where it is all that already.
-  py::array prepared(Type type, Layout layout = Layout::nchw) const;
+  py::array prepared(Type type, Layout layout = Layout::nchw, int threads = 1) const;
   // The same, but any strides that are cheap to read stay.
-  py::array strided(Type type, Layout layout) const;
+  py::array strided(Type type, Layout layout, int threads) const;
   py::array prepared_indices(Layout layout) const;
 
   // No element is larger in absolute value; for integers.
@@ -83,7 +83,7 @@ class Operand {
   py::array channels_first(Layout layout) const;
 
  private:
-  py::array converted(const py::dtype& dtype, const py::array& view) const;
+  py::array converted(Type type, Layout layout, int threads) const;
 
   const char* name_;
   py::array array_;
@@ -109,7 +109,7 @@ class Result {
     return static_cast<T*>(written_.mutable_data());
   }
   const py::array& array() const { return written_; }
-  py::object finish();
+  py::object finish(int threads = 1);
 
   // Instead of data() and finish(): values that exist already, channels before rows.
   py::object assign(py::handle values);

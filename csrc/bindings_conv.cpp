@@ -154,8 +154,8 @@ py::object pack_weight(Object weight_object, Object groups_object, Object dtype)
 }
 
 // A 1x1 convolution reads the image as a matrix, which takes rows that follow each other.
-py::array prepared_images(const Operand& x, const Conv2d& p, Type type, Layout layout) {
-  return columns_are_input(p) ? x.prepared(type, layout) : x.strided(type, layout);
+py::array prepared_images(const Operand& x, const Conv2d& p, Type type, Layout layout, int threads) {
+  return columns_are_input(p) ? x.prepared(type, layout, threads) : x.strided(type, layout, threads);
 }
 
 py::object conv2d(Object x_object, Object weight_object, Object bias_object, Object stride,
@@ -190,16 +190,16 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
 
   const Type type = numbers.compute;
   bias.prepare(type);
-  const py::array xs = prepared_images(x, p, type, layout), ws = weight.prepared(type);
+  const py::array xs = prepared_images(x, p, type, layout, n_threads), ws = weight.prepared(type);
   Result y(result_shape(images, p), layout, numbers, out, {&xs, &ws, &bias.array});
   const auto by_fft = [&] { return conv2d_by_fft(p, plan, numbers, xs, ws, bias.array, y.array()); };
-  if (transformed(plan, numbers, p, Operation::forward, n_threads, by_fft)) return y.finish();
+  if (transformed(plan, numbers, p, Operation::forward, n_threads, by_fft)) return y.finish(n_threads);
   if (prepared) prepared->use(p, type, ws, plan);
   run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     conv2d_forward(p, plan, view<T>(xs), data<T>(ws), bias.values<T>(), y.data<T>());
   });
-  return y.finish();
+  return y.finish(n_threads);
 }
 
 py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_object,
@@ -232,17 +232,17 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
 
   const Type type = numbers.compute;
   bias.prepare(type);
-  const py::array xs = x.prepared(type, layout), ws = weight.prepared(type);
+  const py::array xs = x.prepared(type, layout, n_threads), ws = weight.prepared(type);
   Result y(shape, layout, numbers, out, {&xs, &ws, &bias.array});
   const auto by_fft = [&] {
     return grad_input_by_fft(p, plan, numbers, xs, ws, bias.array, y.array());
   };
-  if (transformed(plan, numbers, p, Operation::grad_input, n_threads, by_fft)) return y.finish();
+  if (transformed(plan, numbers, p, Operation::grad_input, n_threads, by_fft)) return y.finish(n_threads);
   run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_input(p, plan, data<T>(xs), data<T>(ws), bias.values<T>(), y.data<T>());
   });
-  return y.finish();
+  return y.finish(n_threads);
 }
 
 py::object conv2d_grad_input(Object dy_object, Object weight_object, Object input_shape,
@@ -278,17 +278,17 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   }
 
   const Type type = numbers.compute;
-  const py::array dys = dy.prepared(type, layout), ws = weight.prepared(type);
+  const py::array dys = dy.prepared(type, layout, n_threads), ws = weight.prepared(type);
   Result dx(images.shape(), layout, numbers, out, {&dys, &ws});
   const auto by_fft = [&] {
     return grad_input_by_fft(p, plan, numbers, dys, ws, no_array(), dx.array());
   };
-  if (transformed(plan, numbers, p, Operation::grad_input, n_threads, by_fft)) return dx.finish();
+  if (transformed(plan, numbers, p, Operation::grad_input, n_threads, by_fft)) return dx.finish(n_threads);
   run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_input<T>(p, plan, data<T>(dys), data<T>(ws), nullptr, dx.data<T>());
   });
-  return dx.finish();
+  return dx.finish(n_threads);
 }
 
 py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_size,
@@ -322,7 +322,7 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   }
 
   const Type type = numbers.compute;
-  const py::array dys = dy.prepared(type, layout), xs = prepared_images(x, p, type, layout);
+  const py::array dys = dy.prepared(type, layout, n_threads), xs = prepared_images(x, p, type, layout, n_threads);
   Result dw(shape, Layout::nchw, numbers, out, {&dys, &xs});
   const auto by_fft = [&] { return grad_weight_by_fft(p, plan, numbers, dys, xs, dw.array()); };
   if (transformed(plan, numbers, p, Operation::grad_weight, n_threads, by_fft)) return dw.finish();
@@ -349,7 +349,7 @@ py::object conv2d_grad_bias(Object dy_object, Object layout_word, Object dtype, 
 
   const Type type = numbers.compute;
   const double cells = static_cast<double>(dy.array().size());
-  const py::array dys = dy.prepared(type, layout);
+  const py::array dys = dy.prepared(type, layout, n_threads);
   Result db({images.channels}, Layout::nchw, numbers, out, {&dys});
   run(cells, type, [&](auto zero) {
     using T = decltype(zero);
@@ -389,13 +389,13 @@ py::object im2col(Object x_object, Object kernel_size, Object stride, Object pad
   }
 
   const Type type = numbers.compute;
-  const py::array xs = x.strided(type, layout);
+  const py::array xs = x.strided(type, layout, n_threads);
   Result cols(columns_shape(images, p), Layout::nchw, numbers, out, {&xs});
   run_any(cells_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::im2col(p, worthwhile_threads(cells_of(p), n_threads), view<T>(xs), cols.data<T>());
   });
-  return cols.finish();
+  return cols.finish(n_threads);
 }
 
 py::object col2im(Object cols_object, Object input_shape, Object kernel_size, Object stride,
@@ -424,7 +424,7 @@ py::object col2im(Object cols_object, Object input_shape, Object kernel_size, Ob
     using T = decltype(zero);
     convpool::col2im(p, worthwhile_threads(cells_of(p), n_threads), data<T>(prepared), x.data<T>());
   });
-  return x.finish();
+  return x.finish(n_threads);
 }
 
 py::tuple conv2d_output_shape(Object x_shape, Object weight_shape, Object stride, Object padding,

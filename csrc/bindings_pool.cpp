@@ -51,7 +51,7 @@ int pool_threads(const Pool2d& p, int threads) {
 py::object pool_extremum(Extremum extremum, const Operand& x, const Images& images,
                          const Pool2d& p, const Numbers& numbers, bool with_indices,
                          Layout layout, int threads, Object out) {
-  const py::array xs = x.strided(numbers.compute, layout);
+  const py::array xs = x.strided(numbers.compute, layout, threads);
   Result y(result_shape(images, p), layout, numbers, out, {&xs});
   const Numbers index_numbers{dtype_of(Type::int64), Type::int64};
   std::optional<Result> indices;
@@ -61,8 +61,8 @@ py::object pool_extremum(Extremum extremum, const Operand& x, const Images& imag
     extremum_pool2d(p, pool_threads(p, threads), extremum, view<T>(xs), y.data<T>(),
                     indices ? indices->data<Index>() : nullptr);
   });
-  if (!indices) return y.finish();
-  return py::make_tuple(y.finish(), indices->finish());
+  if (!indices) return y.finish(threads);
+  return py::make_tuple(y.finish(threads), indices->finish(threads));
 }
 
 template <Extremum extremum>
@@ -111,7 +111,7 @@ py::object scatter(const char* name, const char* function, Rule rule, Object val
                                  indices.channels_first(layout), to_tuple(channels_first(images).shape())));
   }
 
-  const py::array vs = values.prepared(numbers.compute, layout);
+  const py::array vs = values.prepared(numbers.compute, layout, n_threads);
   const py::array is = indices.prepared_indices(layout);
   Result x(images.shape(), layout, numbers, out, {&vs, &is});
   const Index planes = images.batch * images.channels, plane_size = images.height * images.width;
@@ -122,7 +122,7 @@ py::object scatter(const char* name, const char* function, Rule rule, Object val
     core(planes, plane_windows, plane_size, worthwhile_threads(cells, n_threads), data<T>(vs),
          data<Index>(is), x.data<T>(), !out.is_none());
   });
-  return x.finish();
+  return x.finish(n_threads);
 }
 
 py::object max_pool2d_grad(Object dy, Object indices, Object input_shape, Object layout,
@@ -145,13 +145,13 @@ template <class Core>
 py::object pool_numbers(const Operand& x, const Images& images, const Pool2d& p,
                         const Numbers& numbers, Layout layout, int threads, Object out,
                         Core core) {
-  const py::array xs = x.strided(numbers.compute, layout);
+  const py::array xs = x.strided(numbers.compute, layout, threads);
   Result y(result_shape(images, p), layout, numbers, out, {&xs});
   run(work_of(p), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     core(p, pool_threads(p, threads), view<T>(xs), y.data<T>());
   });
-  return y.finish();
+  return y.finish(threads);
 }
 
 // Averages have no whole numbers.
@@ -246,7 +246,7 @@ py::object lp_pool2d(Object x_object, Object norm_type, Object kernel_size, Obje
 // Gradients of averages; `dy` must have the shape of their result.
 py::object average_grad(const Operand& dy, const Images& images, const Pool2d& p,
                         const Numbers& numbers, Layout layout, int threads, Object out) {
-  const py::array dys = dy.prepared(numbers.compute, layout);
+  const py::array dys = dy.prepared(numbers.compute, layout, threads);
   Result dx(images.shape(), layout, numbers, out, {&dys});
   run(work_of(p), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
@@ -254,7 +254,7 @@ py::object average_grad(const Operand& dy, const Images& images, const Pool2d& p
       convpool::avg_pool2d_grad(p, pool_threads(p, threads), data<T>(dys), dx.data<T>());
     }
   });
-  return dx.finish();
+  return dx.finish(threads);
 }
 
 py::object avg_pool2d_grad(Object dy_object, Object input_shape, Object kernel_size, Object stride,
