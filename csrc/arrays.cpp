@@ -164,6 +164,7 @@ py::array to_array(const char* name, py::handle object) {
 
 // C-contiguous, aligned, in native byte order, of this type; the array itself if it is that.
 py::array plain(const py::array& array, const py::dtype& dtype) {
+  if (is_plain(array, dtype)) return array;
   const Silence silence;
   PyObject* made = Api::get().PyArray_FromAny_(
       array.ptr(), py::dtype(dtype).release().ptr(), 0, 0,
@@ -218,7 +219,10 @@ bool is_plain(const py::array& array, const py::dtype& dtype) {
   return is_ready(array, dtype, contiguous | aligned);
 }
 
-py::array new_array(const py::dtype& dtype, const Shape& shape) {
+namespace {
+
+// Of NumPy's memory, or of this.
+py::array array_of(const py::dtype& dtype, const Shape& shape, void* memory) {
   std::array<Py_intptr_t, 4> sizes{};
   assert(shape.size() <= sizes.size());
   std::copy(shape.begin(), shape.end(), sizes.begin());
@@ -226,10 +230,25 @@ py::array new_array(const py::dtype& dtype, const Shape& shape) {
   const Api& api = Api::get();
   PyObject* const made =
       api.PyArray_NewFromDescr_(api.PyArray_Type_, py::dtype(dtype).release().ptr(),
-                                static_cast<int>(shape.size()), sizes.data(), nullptr, nullptr, 0,
-                                nullptr);
+                                static_cast<int>(shape.size()), sizes.data(), nullptr, memory,
+                                memory ? contiguous | aligned | Api::NPY_ARRAY_WRITEABLE_ : 0, nullptr);
   if (!made) throw py::error_already_set();
   return py::reinterpret_steal<py::array>(made);
+}
+
+py::array temporary_array(const py::dtype& dtype, const Shape& shape, Home home,
+                          std::optional<Scratch>& memory) {
+  if (home == Home::heap) return new_array(dtype, shape);
+  Index bytes = dtype.itemsize();
+  for (Index size : shape) bytes *= size;
+  memory.emplace(Scratch::bytes<char>(bytes));
+  return array_of(dtype, shape, memory->take<char>(bytes));
+}
+
+}  // namespace
+
+py::array new_array(const py::dtype& dtype, const Shape& shape) {
+  return array_of(dtype, shape, nullptr);
 }
 
 py::dtype dtype_of(Type type) {
@@ -259,16 +278,26 @@ py::array Operand::channels_first(Layout layout) const {
   return layout == Layout::nhwc && array_.ndim() >= 3 ? with_axes(array_, true) : array_;
 }
 
-py::array Operand::prepared(Type type, Layout layout, int threads) const {
-  return converted(type, layout, threads);
+Prepared::Prepared(const py::array& channels_last, const Shape& shape, Type type, int threads,
+                   Home home)
+    : array_(temporary_array(dtype_of(type), shape, home, memory_)) {
+  move_channels(channels_last, true, type, threads, array_);
 }
 
-py::array Operand::strided(Type type, Layout layout, int threads) const {
+Prepared Operand::prepared(Type type, Layout layout, int threads, Home home) const {
   const py::array view = channels_first(layout);
   const py::dtype dtype = dtype_of(type);
-  if (is_plain(view, dtype)) return view;
-  if (is_ready(view, dtype, aligned) && is_cheap_to_read(view)) return view;
-  return converted(type, layout, threads);
+  if (is_plain(view, dtype)) return Prepared(view);
+  if (view.is(array_) || !is_transposable(type)) return Prepared(plain(view, dtype));
+  return Prepared(plain(array_, dtype), {view.shape(), view.shape() + view.ndim()}, type, threads,
+                  home);
+}
+
+Prepared Operand::strided(Type type, Layout layout, int threads, Home home) const {
+  const py::array view = channels_first(layout);
+  const py::dtype dtype = dtype_of(type);
+  if (is_ready(view, dtype, aligned) && is_cheap_to_read(view)) return Prepared(view);
+  return prepared(type, layout, threads, home);
 }
 
 py::array Operand::as_complex(const py::dtype& dtype, Layout layout) const {
@@ -281,23 +310,13 @@ py::array Operand::prepared_indices(Layout layout) const {
   if (kind != 'i' && kind != 'u') {
     fail_type(std::string(name_) + " must be integers, got dtype " + text(array_.dtype()));
   }
-  const py::array indices = converted(Type::int64, layout, 1);
+  const py::array indices = plain(channels_first(layout), py::dtype::of<Index>());
   // Unsigned numbers from 2^63 on have become negative, and -1 means "no cell".
   const Index* values = data<Index>(indices);
   if (kind == 'u' && std::any_of(values, values + indices.size(), [](Index i) { return i < 0; })) {
     throw py::index_error(std::string(name_) + " must be below 2^63");
   }
   return indices;
-}
-
-py::array Operand::converted(Type type, Layout layout, int threads) const {
-  const py::array view = channels_first(layout);
-  const py::dtype dtype = dtype_of(type);
-  if (is_plain(view, dtype)) return view;
-  if (view.is(array_) || !is_transposable(type)) return plain(view, dtype);
-  py::array moved = new_array(dtype, {view.shape(), view.shape() + view.ndim()});
-  move_channels(plain(array_, dtype), true, type, threads, moved);
-  return moved;
 }
 
 double Operand::bound() const {
@@ -367,7 +386,7 @@ void choose_compute_type(Numbers& numbers, double terms, double bound) {
 }
 
 Result::Result(const Shape& shape, Layout layout, const Numbers& numbers, py::handle out,
-               std::initializer_list<const py::array*> operands)
+               std::initializer_list<const py::array*> operands, Home home)
     : returned_(out.is_none() ? new_array(numbers.result, shape)
                               : checked_out(out, numbers.result, shape)),
       target_(returned_),
@@ -379,8 +398,8 @@ Result::Result(const Shape& shape, Layout layout, const Numbers& numbers, py::ha
   for (const py::array* operand : operands) {
     direct = direct && (out.is_none() || !*operand || !overlap(target_, *operand));
   }
-  written_ = direct ? target_
-                    : new_array(compute, {target_.shape(), target_.shape() + target_.ndim()});
+  const Shape written{target_.shape(), target_.shape() + target_.ndim()};
+  written_ = direct ? target_ : temporary_array(compute, written, home, memory_);
 }
 
 py::object Result::finish(int threads) {

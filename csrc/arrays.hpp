@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "arguments.hpp"
+#include "scratch.hpp"
 #include "threads.hpp"
 #include "view.hpp"
 
@@ -25,6 +26,27 @@ py::dtype dtype_of(Type type);
 inline py::array no_array() { return py::reinterpret_steal<py::array>(py::handle()); }
 
 py::array new_array(const py::dtype& dtype, const Shape& shape);
+
+// Where a call's temporary arrays live: in scratch memory, which costs no fresh pages, or, if Python
+// code sees them, which may keep them, in arrays of their own.
+enum class Home { scratch, heap };
+
+// What the core reads: the user's array, or a copy that lives as long as this object.
+class Prepared {
+ public:
+  explicit Prepared(py::array array) : array_(std::move(array)) {}
+  // Plain images with channels last, moved before rows.
+  Prepared(const py::array& channels_last, const Shape& shape, Type type, int threads, Home home);
+  Prepared(const Prepared&) = delete;
+  Prepared& operator=(const Prepared&) = delete;
+
+  operator const py::array&() const { return array_; }
+  const py::array& array() const { return array_; }
+
+ private:
+  std::optional<Scratch> memory_;
+  py::array array_;
+};
 
 bool is_main_thread();
 
@@ -70,9 +92,10 @@ class Operand {
 
   // For arrays that numbers_for() has accepted: C-contiguous, aligned, in native byte order, of this
   // type, channels before rows; the array itself where it is all that already.
-  py::array prepared(Type type, Layout layout = Layout::nchw, int threads = 1) const;
+  Prepared prepared(Type type, Layout layout = Layout::nchw, int threads = 1,
+                    Home home = Home::scratch) const;
   // The same, but any strides that are cheap to read stay.
-  py::array strided(Type type, Layout layout, int threads) const;
+  Prepared strided(Type type, Layout layout, int threads, Home home = Home::scratch) const;
   py::array prepared_indices(Layout layout) const;
 
   // No element is larger in absolute value; for integers.
@@ -83,8 +106,6 @@ class Operand {
   py::array channels_first(Layout layout) const;
 
  private:
-  py::array converted(Type type, Layout layout, int threads) const;
-
   const char* name_;
   py::array array_;
 };
@@ -102,7 +123,7 @@ void choose_compute_type(Numbers& numbers, double terms, double bound);
 class Result {
  public:
   Result(const Shape& shape, Layout layout, const Numbers& numbers, py::handle out,
-         std::initializer_list<const py::array*> operands = {});
+         std::initializer_list<const py::array*> operands = {}, Home home = Home::scratch);
 
   template <class T>
   T* data() {
@@ -117,6 +138,7 @@ class Result {
  private:
   py::array returned_;  // what the caller gets
   py::array target_;    // the same memory, channels before rows
+  std::optional<Scratch> memory_;
   py::array written_;   // what the core writes: target_, or a temporary
 };
 

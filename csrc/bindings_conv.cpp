@@ -49,6 +49,11 @@ bool transformed(Plan& plan, const Numbers& numbers, const Conv2d& p, Operation 
   return false;
 }
 
+// Transforms are computed in Python, whose tracebacks keep arrays.
+Home home_for(const Plan& plan) {
+  return plan.algorithm == Algorithm::fft ? Home::heap : Home::scratch;
+}
+
 // Largest sum of `terms` products, for whole numbers; floating ones need no bound.
 double bound_of(const Numbers& numbers, double terms, const Operand& a, const Operand& b,
                 const Operand* bias = nullptr, double pad_value = 0) {
@@ -78,7 +83,7 @@ struct Bias {
     if (operand) check_shape("bias", operand->shape(), {channels});
   }
   void prepare(Type type) {
-    if (operand) array = operand->prepared(type);
+    if (operand) array = operand->prepared(type).array();
   }
   template <class T>
   const T* values() const {
@@ -154,8 +159,10 @@ py::object pack_weight(Object weight_object, Object groups_object, Object dtype)
 }
 
 // A 1x1 convolution reads the image as a matrix, which takes rows that follow each other.
-py::array prepared_images(const Operand& x, const Conv2d& p, Type type, Layout layout, int threads) {
-  return columns_are_input(p) ? x.prepared(type, layout, threads) : x.strided(type, layout, threads);
+Prepared prepared_images(const Operand& x, const Conv2d& p, Type type, Layout layout, int threads,
+                         Home home) {
+  return columns_are_input(p) ? x.prepared(type, layout, threads, home)
+                              : x.strided(type, layout, threads, home);
 }
 
 py::object conv2d(Object x_object, Object weight_object, Object bias_object, Object stride,
@@ -190,8 +197,11 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
 
   const Type type = numbers.compute;
   bias.prepare(type);
-  const py::array xs = prepared_images(x, p, type, layout, n_threads), ws = weight.prepared(type);
-  Result y(result_shape(images, p), layout, numbers, out, {&xs, &ws, &bias.array});
+  const Home home = home_for(plan);
+  const Prepared xs = prepared_images(x, p, type, layout, n_threads, home);
+  const Prepared ws = weight.prepared(type);
+  Result y(result_shape(images, p), layout, numbers, out, {&xs.array(), &ws.array(), &bias.array},
+           home);
   const auto by_fft = [&] { return conv2d_by_fft(p, plan, numbers, xs, ws, bias.array, y.array()); };
   if (transformed(plan, numbers, p, Operation::forward, n_threads, by_fft)) return y.finish(n_threads);
   if (prepared) prepared->use(p, type, ws, plan);
@@ -232,8 +242,9 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
 
   const Type type = numbers.compute;
   bias.prepare(type);
-  const py::array xs = x.prepared(type, layout, n_threads), ws = weight.prepared(type);
-  Result y(shape, layout, numbers, out, {&xs, &ws, &bias.array});
+  const Home home = home_for(plan);
+  const Prepared xs = x.prepared(type, layout, n_threads, home), ws = weight.prepared(type);
+  Result y(shape, layout, numbers, out, {&xs.array(), &ws.array(), &bias.array}, home);
   const auto by_fft = [&] {
     return grad_input_by_fft(p, plan, numbers, xs, ws, bias.array, y.array());
   };
@@ -278,8 +289,9 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   }
 
   const Type type = numbers.compute;
-  const py::array dys = dy.prepared(type, layout, n_threads), ws = weight.prepared(type);
-  Result dx(images.shape(), layout, numbers, out, {&dys, &ws});
+  const Home home = home_for(plan);
+  const Prepared dys = dy.prepared(type, layout, n_threads, home), ws = weight.prepared(type);
+  Result dx(images.shape(), layout, numbers, out, {&dys.array(), &ws.array()}, home);
   const auto by_fft = [&] {
     return grad_input_by_fft(p, plan, numbers, dys, ws, no_array(), dx.array());
   };
@@ -322,8 +334,10 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   }
 
   const Type type = numbers.compute;
-  const py::array dys = dy.prepared(type, layout, n_threads), xs = prepared_images(x, p, type, layout, n_threads);
-  Result dw(shape, Layout::nchw, numbers, out, {&dys, &xs});
+  const Home home = home_for(plan);
+  const Prepared dys = dy.prepared(type, layout, n_threads, home);
+  const Prepared xs = prepared_images(x, p, type, layout, n_threads, home);
+  Result dw(shape, Layout::nchw, numbers, out, {&dys.array(), &xs.array()}, home);
   const auto by_fft = [&] { return grad_weight_by_fft(p, plan, numbers, dys, xs, dw.array()); };
   if (transformed(plan, numbers, p, Operation::grad_weight, n_threads, by_fft)) return dw.finish();
   run(work_of(p), type, [&](auto zero) {
@@ -349,8 +363,8 @@ py::object conv2d_grad_bias(Object dy_object, Object layout_word, Object dtype, 
 
   const Type type = numbers.compute;
   const double cells = static_cast<double>(dy.array().size());
-  const py::array dys = dy.prepared(type, layout, n_threads);
-  Result db({images.channels}, Layout::nchw, numbers, out, {&dys});
+  const Prepared dys = dy.prepared(type, layout, n_threads);
+  Result db({images.channels}, Layout::nchw, numbers, out, {&dys.array()});
   run(cells, type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_bias(worthwhile_threads(cells, n_threads), images.batch,
@@ -389,8 +403,8 @@ py::object im2col(Object x_object, Object kernel_size, Object stride, Object pad
   }
 
   const Type type = numbers.compute;
-  const py::array xs = x.strided(type, layout, n_threads);
-  Result cols(columns_shape(images, p), Layout::nchw, numbers, out, {&xs});
+  const Prepared xs = x.strided(type, layout, n_threads);
+  Result cols(columns_shape(images, p), Layout::nchw, numbers, out, {&xs.array()});
   run_any(cells_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::im2col(p, worthwhile_threads(cells_of(p), n_threads), view<T>(xs), cols.data<T>());
@@ -418,8 +432,8 @@ py::object col2im(Object cols_object, Object input_shape, Object kernel_size, Ob
   }
 
   const Type type = numbers.compute;
-  const py::array prepared = cols.prepared(type);
-  Result x(images.shape(), layout, numbers, out, {&prepared});
+  const Prepared prepared = cols.prepared(type);
+  Result x(images.shape(), layout, numbers, out, {&prepared.array()});
   run(cells_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::col2im(p, worthwhile_threads(cells_of(p), n_threads), data<T>(prepared), x.data<T>());

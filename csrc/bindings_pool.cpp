@@ -51,8 +51,8 @@ int pool_threads(const Pool2d& p, int threads) {
 py::object pool_extremum(Extremum extremum, const Operand& x, const Images& images,
                          const Pool2d& p, const Numbers& numbers, bool with_indices,
                          Layout layout, int threads, Object out) {
-  const py::array xs = x.strided(numbers.compute, layout, threads);
-  Result y(result_shape(images, p), layout, numbers, out, {&xs});
+  const Prepared xs = x.strided(numbers.compute, layout, threads);
+  Result y(result_shape(images, p), layout, numbers, out, {&xs.array()});
   const Numbers index_numbers{dtype_of(Type::int64), Type::int64};
   std::optional<Result> indices;
   if (with_indices) indices.emplace(result_shape(images, p), layout, index_numbers, py::none());
@@ -111,9 +111,9 @@ py::object scatter(const char* name, const char* function, Rule rule, Object val
                                  indices.channels_first(layout), to_tuple(channels_first(images).shape())));
   }
 
-  const py::array vs = values.prepared(numbers.compute, layout, n_threads);
+  const Prepared vs = values.prepared(numbers.compute, layout, n_threads);
   const py::array is = indices.prepared_indices(layout);
-  Result x(images.shape(), layout, numbers, out, {&vs, &is});
+  Result x(images.shape(), layout, numbers, out, {&vs.array(), &is});
   const Index planes = images.batch * images.channels, plane_size = images.height * images.width;
   const Index plane_windows = windows.height * windows.width;
   const double cells = static_cast<double>(planes) * std::max(plane_size, plane_windows);
@@ -145,8 +145,8 @@ template <class Core>
 py::object pool_numbers(const Operand& x, const Images& images, const Pool2d& p,
                         const Numbers& numbers, Layout layout, int threads, Object out,
                         Core core) {
-  const py::array xs = x.strided(numbers.compute, layout, threads);
-  Result y(result_shape(images, p), layout, numbers, out, {&xs});
+  const Prepared xs = x.strided(numbers.compute, layout, threads);
+  Result y(result_shape(images, p), layout, numbers, out, {&xs.array()});
   run(work_of(p), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     core(p, pool_threads(p, threads), view<T>(xs), y.data<T>());
@@ -246,8 +246,8 @@ py::object lp_pool2d(Object x_object, Object norm_type, Object kernel_size, Obje
 // Gradients of averages; `dy` must have the shape of their result.
 py::object average_grad(const Operand& dy, const Images& images, const Pool2d& p,
                         const Numbers& numbers, Layout layout, int threads, Object out) {
-  const py::array dys = dy.prepared(numbers.compute, layout, threads);
-  Result dx(images.shape(), layout, numbers, out, {&dys});
+  const Prepared dys = dy.prepared(numbers.compute, layout, threads);
+  Result dx(images.shape(), layout, numbers, out, {&dys.array()});
   run(work_of(p), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     if constexpr (std::is_floating_point_v<T>) {

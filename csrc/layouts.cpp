@@ -6,6 +6,29 @@
 #include "threads.hpp"
 
 namespace convpool {
+namespace {
+
+// Few channels, as of photographs, are not worth square blocks: a third of the time.
+template <class T, int channels>
+void transpose_few(bool to_rows, Index count, const T* __restrict from, T* __restrict to,
+                   Index row) {
+  for (Index i = 0; i < count; ++i) {
+    for (Index c = 0; c < channels; ++c) {
+      const Index interleaved = i * channels + c, apart = c * row + i;
+      if (to_rows) to[apart] = from[interleaved];
+      else to[interleaved] = from[apart];
+    }
+  }
+}
+
+template <class T>
+using TransposeFew = void (*)(bool, Index, const T*, T*, Index);
+template <class T>
+constexpr TransposeFew<T> transpose_few_of[] = {nullptr, transpose_few<T, 1>, transpose_few<T, 2>,
+                                                transpose_few<T, 3>, transpose_few<T, 4>};
+constexpr Index most_few = 4;
+
+}  // namespace
 
 template <class T>
 void transpose_images(int threads, Index images, Index rows, Index columns, const T* from, T* to) {
@@ -25,7 +48,11 @@ void transpose_images(int threads, Index images, Index rows, Index columns, cons
       const Index count = std::min(block, length - begin);
       const T* const x = from + image * rows * columns;
       T* const y = to + image * rows * columns;
-      if (cuts_rows) {
+      if (other <= most_few) {
+        const Index interleaved = begin * other;
+        transpose_few_of<T>[other](cuts_rows, count, x + (cuts_rows ? interleaved : begin),
+                                   y + (cuts_rows ? begin : interleaved), length);
+      } else if (cuts_rows) {
         kernels_of<T>().transpose_rows(x + begin * columns, columns, count, columns, y + begin, rows);
       } else {
         kernels_of<T>().transpose_rows(x + begin, columns, rows, count, y + begin * rows, rows);

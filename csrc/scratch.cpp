@@ -9,11 +9,13 @@
 namespace convpool {
 namespace {
 
-// More than this is given back after the call that needed it.
-constexpr std::size_t kept_bytes = std::size_t{32} << 20;
+// What a thread keeps more than this is given back after the call that needed it.
+constexpr std::size_t kept_bytes = std::size_t{64} << 20;
 
 // Huge pages save most first touches of what is new.
 constexpr std::size_t page = std::size_t{2} << 20;
+
+thread_local std::size_t all_kept = 0;
 
 class Arena {
  public:
@@ -36,18 +38,20 @@ class Arena {
       release();
       data_ = allocate(bytes);
       size_ = bytes;
+      all_kept += bytes;
     }
     return data_;
   }
 
   void give_back() {
-    if (size_ > kept_bytes) release();
+    if (all_kept > kept_bytes) release();
   }
 
  private:
   void release() {
     free(data_);
     data_ = nullptr;
+    all_kept -= size_;
     size_ = 0;
   }
 
@@ -55,7 +59,7 @@ class Arena {
   std::size_t size_ = 0;
 };
 
-constexpr int kept_levels = 2;
+constexpr int kept_levels = 5;
 thread_local Arena arenas[kept_levels];
 thread_local int alive = 0;
 
