@@ -54,6 +54,7 @@ LAYERS = [
     "pack",
     "planes",
     "copies",
+    "layouts",
     "scratch",
     "threads",
     "numeric",
