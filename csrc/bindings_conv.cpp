@@ -456,8 +456,8 @@ py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Obj
   Numbers numbers = numbers_for({}, dtype, Rule::sum);
   check_precision(to_word("precision", precision));
   const int n_threads = to_threads(threads);
-  const Images images =
-      parse_images("x_shape", to_shape("x_shape", x_shape), to_layout(layout_word));
+  const Layout layout = to_layout(layout_word);
+  const Images images = parse_images("x_shape", to_shape("x_shape", x_shape), layout);
   const Geometry geometry = to_geometry(stride, padding, dilation, groups, py::str("constant"));
   const Conv2d p = make_conv2d(images, to_shape("weight_shape", weight_shape), geometry);
   // Without values, whole numbers are taken to fill their type.
@@ -465,9 +465,14 @@ py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Obj
   choose_compute_type(numbers, terms,
                       terms * std::ldexp(1, 16 * static_cast<int>(numbers.result.itemsize())));
   const Plan plan = plan_for(numbers, p, Operation::forward, to_word("algorithm", algorithm), n_threads);
+  // Images with channels last are moved to channels before rows, and results back.
+  Index moved = 0;
+  if (layout == Layout::nhwc && p.in_channels > 1) moved += p.batch * p.in_channels * p.in_plane();
+  if (layout == Layout::nhwc && p.out_channels > 1) moved += p.batch * p.out_channels * p.pixels();
+  const Index scratch_bytes = plan.scratch_bytes + moved * dtype_of(numbers.compute).itemsize();
   const double flops = 2.0 * static_cast<double>(p.batch) * p.image_multiply_adds();
   return py::make_tuple(plan.name(), plan.instruction_set, py::make_tuple(plan.mr, plan.nr),
-                        plan.scratch_bytes, py::int_(py::float_(flops)),
+                        scratch_bytes, py::int_(py::float_(flops)),
                         to_tuple(result_shape(images, p)), plan.reason);
 }
 

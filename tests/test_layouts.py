@@ -69,6 +69,13 @@ def test_transforms_return_arrays_of_their_own() -> None:
     assert_array_equal(first(y), convpool.conv2d(x, w, algorithm="fft"))
 
 
+def test_plans_count_the_copies() -> None:
+    plan = convpool.explain_conv2d((2, 7, 40, 41), (5, 7, 3, 3))
+    moved = convpool.explain_conv2d((2, 40, 41, 7), (5, 7, 3, 3), layout="NHWC")
+    copies = 4 * 2 * (7 * 40 * 41 + 5 * 38 * 39)
+    assert moved.scratch_bytes == plan.scratch_bytes + copies
+
+
 def test_out_may_be_the_input() -> None:
     x, w = integers((2, 9, 9, 5), seed=7), integers((5, 5, 3, 3), seed=8)
     expected = convpool.conv2d(x, w, padding=1, layout="NHWC")
