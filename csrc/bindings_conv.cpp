@@ -49,11 +49,6 @@ bool transformed(Plan& plan, const Numbers& numbers, const Conv2d& p, Operation 
   return false;
 }
 
-// Transforms are computed in Python, whose tracebacks keep arrays.
-Home home_for(const Plan& plan) {
-  return plan.algorithm == Algorithm::fft ? Home::heap : Home::scratch;
-}
-
 // Largest sum of `terms` products, for whole numbers; floating ones need no bound.
 double bound_of(const Numbers& numbers, double terms, const Operand& a, const Operand& b,
                 const Operand* bias = nullptr, double pad_value = 0) {
@@ -248,7 +243,9 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
   const auto by_fft = [&] {
     return grad_input_by_fft(p, plan, numbers, xs, ws, bias.array, y.array());
   };
-  if (transformed(plan, numbers, p, Operation::grad_input, n_threads, by_fft)) return y.finish(n_threads);
+  if (transformed(plan, numbers, p, Operation::grad_input, n_threads, by_fft)) {
+    return y.finish(n_threads);
+  }
   run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_input(p, plan, data<T>(xs), data<T>(ws), bias.values<T>(), y.data<T>());
@@ -295,7 +292,9 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   const auto by_fft = [&] {
     return grad_input_by_fft(p, plan, numbers, dys, ws, no_array(), dx.array());
   };
-  if (transformed(plan, numbers, p, Operation::grad_input, n_threads, by_fft)) return dx.finish(n_threads);
+  if (transformed(plan, numbers, p, Operation::grad_input, n_threads, by_fft)) {
+    return dx.finish(n_threads);
+  }
   run(work_of(p), type, [&](auto zero) {
     using T = decltype(zero);
     convpool::conv2d_grad_input<T>(p, plan, data<T>(dys), data<T>(ws), nullptr, dx.data<T>());

@@ -12,6 +12,11 @@ inline bool may_transform(const Numbers& numbers) {
   return numbers.is_integer || numbers.result.itemsize() < (numbers.is_complex ? 16 : 8);
 }
 
+// Where temporary arrays live: Python computes transforms, and its tracebacks keep arrays.
+inline Home home_for(const Plan& plan) {
+  return plan.algorithm == Algorithm::fft ? Home::heap : Home::scratch;
+}
+
 // All write the result, or return false if these numbers cannot be transformed. Arrays are in the type
 // of the computation, with channels before rows; the bias may be no_array().
 bool conv2d_by_fft(const Conv2d& p, const Plan& plan, const Numbers& numbers, const py::array& x,
