@@ -196,7 +196,7 @@ void move_channels(const py::array& from, bool channels_first, Type type, int th
   const double cells = static_cast<double>(from.size());
   run(cells, type, [&](auto zero) {
     using T = decltype(zero);
-    transpose_images(cells < 1e5 ? 1 : threads, images, rows, columns, data<T>(from),
+    transpose_images(worthwhile_threads(cells, threads), images, rows, columns, data<T>(from),
                      static_cast<T*>(to.mutable_data()));
   });
 }

@@ -180,6 +180,9 @@ class WithoutGil {
   std::optional<py::gil_scoped_release> release_;
 };
 
+// Below this many cells, waking a thread takes longer than it saves.
+inline int worthwhile_threads(double cells, int threads) { return cells < 1e5 ? 1 : threads; }
+
 // Calls compute(T()) without the GIL for the type of a sum. Integers are unsigned there, so that
 // wrapping around is defined.
 template <class Compute>

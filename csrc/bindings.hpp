@@ -68,9 +68,6 @@ inline int to_threads(Object threads) {
   return threads.is_none() ? num_threads() : parse_threads("threads", to_index("threads", threads));
 }
 
-// Below this many cells, waking a thread takes longer than it saves.
-inline int worthwhile_threads(double cells, int threads) { return cells < 1e5 ? 1 : threads; }
-
 // Rounded as numpy.pad would, which fills an array of the type. Checked only, if complex.
 inline double to_pad_value(const Numbers& numbers, Object object) {
   if (numbers.is_complex) {
