@@ -60,8 +60,9 @@ void PixelProducts<T>::multiply(Range pixels, Index g, Index oc, Index count, co
                                 const Weights<T>& weights, bool accumulate, T* sums) const {
   const Index taps = p_.taps();
   T* const packed = sums + plan_.pixels_at_once * plan_.nr;
-  for (Index k0 = 0; k0 < taps; k0 += GemmBlocks::depth) {
-    const Index depth = std::min(GemmBlocks::depth, taps - k0);
+  const Index block = GemmBlocks::depth_of(taps);
+  for (Index k0 = 0; k0 < taps; k0 += block) {
+    const Index depth = std::min(block, taps - k0);
     const T* const panel = weights.block(g, oc, count, k0, depth, packed);
     add_tiles(depth, planes, pixels.size(), pixels_.data() + pixels.begin, taps_.data() + k0, panel,
               plan_.nr, count, sums, rows_.data(), accumulate || k0 > 0);

@@ -38,7 +38,7 @@ PlaneLayout layout_of(const Conv2d& p, const Plan& plan, Index band) {
 
 // Blocks of a sum that goes tap by tap: nearly equal, none longer than other plain sums.
 Index channels_at_once(const Conv2d& p) {
-  return ceil_div(p.group_in(), ceil_div(p.group_in(), GemmBlocks::depth));
+  return GemmBlocks::depth_of(p.group_in());
 }
 
 // The kernel that gathers computes whole vectors of output channels, and the sums are transposed at
@@ -183,8 +183,8 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
     // Weights that are used once are packed block by block, and are in the cache then.
     plan.left_in_place = units == p.groups && blocks == 1;
     const Index block =
-        plan.cell_pitch ? plan.weight_panels.channels * p.window() : GemmBlocks::depth;
-    plan.right = (plan.pixels_at_once + (plan.left_in_place ? std::min(taps, block) : 0)) * plan.nr;
+        plan.cell_pitch ? plan.weight_panels.channels * p.window() : GemmBlocks::depth_of(taps);
+    plan.right = (plan.pixels_at_once + (plan.left_in_place ? block : 0)) * plan.nr;
     offsets += 2 * pixels * (plan.cell_pitch ? p.window() : 1);
   } else {
     plan.left_in_place =

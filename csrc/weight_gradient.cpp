@@ -120,12 +120,11 @@ class WeightGradient {
     return dy_ + (n * p_.out_channels + channel) * p_.pixels() + band.begin * p_.w.out;
   }
 
-  // Blocks of at most GemmBlocks::depth pixels, as nearly equal as can be.
   void add_products(Index g, Range images, Range band, Range channels, const T* planes, T* packed,
                     T* sums, bool accumulate) const {
     const GatherKernel<T>& kernel = kernels_of<T>().gather;
     const Index image_pixels = band.size() * p_.w.out, pixels = images.size() * image_pixels;
-    const Index blocks = ceil_div(pixels, GemmBlocks::depth), taps = channels.size() * p_.window();
+    const Index blocks = GemmBlocks::count(pixels), taps = channels.size() * p_.window();
     const Index tiles = ceil_div(taps, kernel.mr);
     for (Index block = 0; block < blocks; ++block) {
       const Range these = piece(block, blocks, pixels, 1);

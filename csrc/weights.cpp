@@ -52,10 +52,10 @@ void Weights<T>::pack(const Conv2d& p, const WeightView<T>& w, const WeightPanel
   const Index padded = round_up(m, width);
   if (panels.order != PanelOrder::tap_by_tap) {
     const bool whole = panels.order == PanelOrder::whole;
-    const Index blocks = ceil_div(taps, GemmBlocks::depth);
+    const Index block = GemmBlocks::depth_of(taps), blocks = ceil_div(taps, std::max<Index>(block, 1));
     parallel_for(threads, p.groups * blocks, [&](Index task) {
-      const Index g = task / blocks, k0 = task % blocks * GemmBlocks::depth;
-      const Index depth = std::min(GemmBlocks::depth, taps - k0);
+      const Index g = task / blocks, k0 = task % blocks * block;
+      const Index depth = std::min(block, taps - k0);
       for (Index i = 0; i < m; i += width) {
         const Index place = whole ? i * taps + k0 * width : k0 * padded + i * depth;
         write_panel(p, w, w.data + g * w.g + i * w.m, std::min(width, m - i), k0, depth, width,
