@@ -18,13 +18,15 @@ Filter<T>::Filter(const Conv2d& p, const Plan& plan, const PlaneLayout& layout)
   // No plain sum is longer than two blocks of the matrix product.
   const Index rows = std::max<Index>(2 * GemmBlocks::depth / p.w.kernel, 1);
   blocks_ = ceil_div(p.h.kernel, rows);
-  // Sums that go down a band take as many rows as the kernel has.
+  // Sums that go down a band take as many output rows as a row of cells meets.
   const Index last_band = p.h.out - (ceil_div(p.h.out, plan.band) - 1) * plan.band;
-  const bool rolls = std::is_floating_point_v<T> && last_band >= p.h.kernel;
-  const bool is_small = p.in_plane() <= kernels_of<T>().most_cells;
-  reads_images_ = kernels_of<T>().filter_image &&
-                  (suits_images(p, 3, 2) || (suits_images(p, 5, 1) && rolls) ||
-                   (suits_images(p, 7, 1) && rolls && is_small));
+  const bool rolls = std::is_floating_point_v<T> && last_band >= ceil_div(p.h.kernel, p.h.stride);
+  const KernelsFor<T>& kernels = kernels_of<T>();
+  const bool is_small = p.in_plane() <= kernels.most_cells;
+  reads_images_ = kernels.filter_image &&
+                  (suits_images(p, 3, 2) ||
+                   (suits_images(p, 5, kernels.most_square_stride) && rolls) ||
+                   (suits_images(p, 7, kernels.most_square_stride) && rolls && is_small));
 }
 
 template <class T>

@@ -76,7 +76,8 @@ struct FilterTask {
 //       +  sum over r, s < size of  w[size*r + s] * cell(top + i*stride + r, left + j*stride + s)
 //
 // where cell(r, s) is x[r*x_row + s], or zero outside of x_rows x x_columns cells.
-// - size is 3; or 5 or 7 with stride 1, at least `size` rows and a floating T.
+// - size is 3; or 5 or 7 with a stride up to most_square_stride, at least size / stride rows, rounded up,
+//   and a floating T.
 // - Sizes >= 1; stride is 1 or 2; top and left may be negative; zeros are x_columns of them.
 // - Nothing outside of the image is read, nothing outside of the rows of y is written.
 template <class T>
@@ -194,6 +195,7 @@ struct KernelsFor {
   void (*filter)(const FilterTask<T>&);
   void (*filter_image)(const ImageFilterTask<T>&);  // null without masked loads
   std::ptrdiff_t most_cells;                        // in a plane, for which it pays with 7x7; else any
+  std::ptrdiff_t most_square_stride;                // of 5x5 and 7x7 for it
   void (*dot_rows)(const DotTask<T>&);
   bool masks_dots;                                  // dot_rows reads no cell that meets no dy
   void (*dot_image)(const ImageDotTask<T>&);        // null without masked loads

@@ -64,7 +64,8 @@ def test_infinite_weights_meet_the_padding(tap: int) -> None:
     assert np.isnan(y).any() == (tap != 4)
 
 
-@pytest.mark.parametrize("kernel, stride", [(3, 1), (3, 2), (5, 1), (7, 1)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("width", [3, 5, 8, 9, 14, 23, 37])
 def test_nothing_is_written_beside_the_rows(width: int, kernel: int, stride: int) -> None:
     x = integers((1, 2, 9, width), seed=10)
@@ -109,37 +110,41 @@ def test_planes_beyond_the_first_level_cache(
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [5, 7])
-@pytest.mark.parametrize("width", [*range(3, 20), 31, 32, 33, 40, 41, 47, 48, 49, 66, 130])
-def test_widths_with_large_kernels(width: int, kernel: int, dtype: type) -> None:
+@pytest.mark.parametrize("width", [*range(3, 20), 31, 32, 33, 40, 41, 47, 48, 49, 66, 97, 130])
+def test_widths_with_large_kernels(width: int, kernel: int, stride: int, dtype: type) -> None:
     w = integers((3, 1, kernel, kernel), dtype)
     for height in (6, 7, 8, 14, 40, 75):
         x = integers((1, 3, height, width), dtype)
-        expected = reference.conv2d(x, w, None, 1, 3, groups=3)
-        y = convpool.conv2d(embedded(x), w, None, 1, 3, groups=3, algorithm="implicit_gemm")
+        expected = reference.conv2d(x, w, None, stride, 3, groups=3)
+        y = convpool.conv2d(embedded(x), w, None, stride, 3, groups=3, algorithm="implicit_gemm")
         np.testing.assert_array_equal(y, expected)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [5, 7])
 @pytest.mark.parametrize(
     "padding", [0, 4, 70, ((2, 0), (0, 2)), ((-1, 2), (3, -1)), ((0, 9), (70, 0))]
 )
-def test_paddings_with_large_kernels(padding: object, kernel: int) -> None:
+def test_paddings_with_large_kernels(padding: object, kernel: int, stride: int) -> None:
     x, w = integers((2, 6, 14, 150)), integers((2, 3, kernel, kernel))
     bias = integers((2,))
-    expected = reference.conv2d(x, w, bias, 1, padding, groups=2)
+    expected = reference.conv2d(x, w, bias, stride, padding, groups=2)
     for threads in (1, 2):
         options = {"groups": 2, "algorithm": "implicit_gemm", "threads": threads}
-        y = convpool.conv2d(embedded(x), w, bias, 1, padding, **options)
+        y = convpool.conv2d(embedded(x), w, bias, stride, padding, **options)
         np.testing.assert_array_equal(y, expected)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [5, 7])
-def test_large_kernels_that_are_not_finite_meet_the_padding(kernel: int) -> None:
+def test_large_kernels_that_are_not_finite_meet_the_padding(kernel: int, stride: int) -> None:
     x = np.ones((1, 1, 9, 20), np.float32)
+    options = {"stride": stride, "padding": kernel // 2}
     for tap in range(kernel * kernel):
         w = np.ones((1, 1, kernel, kernel), np.float32)
         w.flat[tap] = np.inf if tap % 2 else np.nan
-        y = convpool.conv2d(x, w, padding=kernel // 2, algorithm="implicit_gemm")
+        y = convpool.conv2d(x, w, algorithm="implicit_gemm", **options)
         with np.errstate(invalid="ignore"):
-            np.testing.assert_array_equal(y, reference.conv2d(x, w, padding=kernel // 2))
+            np.testing.assert_array_equal(y, reference.conv2d(x, w, **options))
