@@ -45,7 +45,8 @@ bool all_finite(const T* values, std::ptrdiff_t count) {
 // The kernel for a matrix product with m rows.
 template <class T>
 const GemmKernel<T>& gemm_kernel(std::ptrdiff_t m) {
-  return m == 1 ? kernels_of<T>().gemm.row : kernels_of<T>().gemm.matrix;
+  const GemmKernels<T>& kernels = kernels_of<T>().gemm;
+  return m == 1 ? kernels.row : m <= kernels.few_rows.mr ? kernels.few_rows : kernels.matrix;
 }
 
 }  // namespace convpool

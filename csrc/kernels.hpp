@@ -41,10 +41,11 @@ struct GemmKernel {
   GemmTile<T> tiles[max_rows][max_vectors];  // [rows - 1][columns / lanes - 1]
 };
 
-// For matrices, and for one row, whose sums must be spread over more columns to fill the pipeline.
+// For matrices; for few rows, and for one, whose sums must be spread over more columns to fill the
+// pipeline.
 template <class T>
 struct GemmKernels {
-  GemmKernel<T> matrix, row;
+  GemmKernel<T> matrix, few_rows, row;
 };
 
 // The cross-correlation of one plane with one kernel, where a matrix product would have a single
