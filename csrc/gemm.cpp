@@ -6,13 +6,6 @@
 namespace convpool {
 namespace {
 
-// A panel of the left operand as the kernel reads it.
-template <class T>
-struct LeftPanel {
-  const T* data;
-  Index row, step;
-};
-
 template <class T>
 struct RightPanel {
   const T* data;
@@ -92,10 +85,7 @@ void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
                                  : RightPanel<T>{b.packed + (j - first_packed) * depth, panel_offsets};
           const Index columns = std::min(nr, n - j), vectors = ceil_div(columns, kernel.lanes);
           for (Index i = i0; i < i_end; i += mr) {
-            const LeftPanel<T> left =
-                a.in_place
-                    ? LeftPanel<T>{a.matrix.at(i, k0), a.matrix.row_stride, a.matrix.col_stride}
-                    : LeftPanel<T>{a.packed + k0 * round_up(m, mr) + i * depth, 1, mr};
+            const LeftPanel<T> left = a.panel(i, m, mr, k0, depth);
             kernel.tiles[std::min(mr, i_end - i) - 1][vectors - 1](
                 depth, left.data, left.row, left.step, right.data, right.offsets,
                 bias && k0 == 0 ? bias + i : nullptr, c + i * ldc + j, ldc, columns,

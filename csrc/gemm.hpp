@@ -37,6 +37,13 @@ Index tile_rows(Index m) {
   return m > most && m < 2 * most ? ceil_div(m, 2) : most;
 }
 
+// A panel of the left operand as the kernel reads it.
+template <class T>
+struct LeftPanel {
+  const T* data;
+  Index row, step;  // elements from one row, and from one column, to the next
+};
+
 // The left operand (m x k). Packed once for many products; or read in place, which saves a small
 // image with many channels from copying weights that are used a few times (1.3x at 512 channels of
 // 7x7).
@@ -45,6 +52,12 @@ struct LeftOperand {
   Matrix<T> matrix;
   const T* packed;
   bool in_place;
+
+  // Rows from i on, a multiple of mr = tile_rows(m), of the block of `depth` columns from k0 on.
+  LeftPanel<T> panel(Index i, Index m, Index mr, Index k0, Index depth) const {
+    if (in_place) return {matrix.at(i, k0), matrix.row_stride, matrix.col_stride};
+    return {packed + k0 * round_up(m, mr) + i * depth, 1, mr};
+  }
 };
 
 // The right operand (k x n): a matrix, packed block by block into `packed` if that pays; or, given where

@@ -7,6 +7,7 @@
 
 #include "filters.hpp"
 #include "gemm.hpp"
+#include "image_tiles.hpp"
 #include "numeric.hpp"
 #include "pixel_products.hpp"
 #include "plan_implicit_gemm.hpp"
@@ -50,6 +51,8 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
   const Filter<T> filter(p, plan, layout);
   const bool filters_images = filter.reads(x);
   const PixelProducts<T> pixel_products(p, plan, layout, offsets);
+  const ImageProducts<T> image_products(p, plan);
+  const bool reads_images = image_products.reads(x);
 
   // A unit is a band of images_at_once images of a group.
   struct Unit {
@@ -65,7 +68,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
                 {row, std::min(row + plan.band, p.h.out)}};
   };
 
-  // Output channels `channels` of a unit whose planes are there.
+  // Output channels `channels` of a unit whose planes are there, or a row of padding.
   const auto multiply = [&](const Unit& unit, Range channels, const T* planes, T* packed) {
     const auto& [g, images, rows] = unit;
     const Index plane = images.begin * p.out_channels + g * m;
@@ -78,6 +81,10 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
     assert(images.size() == 1);
     const T* const starts = bias ? bias + g * m : nullptr;
     const LeftOperand<T> left = weights.matrix(g);
+    if (reads_images) {
+      image_products(channels, rows, x.from(images.begin, g * p.group_in()), left, planes, starts, first);
+      return;
+    }
     for (Index oc = channels.begin; plan.filters && oc < channels.end; ++oc) {
       filter(left.matrix.at(oc, 0), planes, rows.size(), starts ? starts + oc : nullptr,
              first + oc * p.pixels());
@@ -111,6 +118,10 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
   };
 
   const auto write = [&](const Unit& unit, Range channels, Index padded_images, T* planes) {
+    if (reads_images) {
+      if (channels.begin == 0) std::fill_n(planes, p.w.in, T(0));
+      return;
+    }
     if (plan.cell_pitch) {
       std::fill_n(planes + plan.columns - plan.cell_pitch + channels.begin, channels.size(), T(0));
     }

@@ -95,6 +95,37 @@ struct ImageFilterTask {
   std::ptrdiff_t planes, w_plane, x_plane, bias_plane, y_plane;  // how many; from one to the next
 };
 
+// Some output channels of a 3x3 convolution, for images with borders of zeros that are read where they
+// stand:
+//
+//   y[o*y_plane + i*y_row + j]  =  (bias ? bias[o] : 0)
+//       +  sum over c < in_channels, r, s < 3 of
+//             w[(9*c + 3*r + s)*w_step + o] * cell(c, top + i*stride + r, left + j*stride + s)
+//
+// where cell(c, r, s) is x[c*x_plane + r*x_row + s], or zero outside of x_rows x x_columns cells.
+// - Sizes >= 1; stride is 1 or 2; top may be negative; zeros are x_columns of them.
+// - left is -1 or more, and the last column meets no more than one cell behind the rows.
+// - Sums run over c, r, s in order.
+template <class T>
+struct ImageTileTask {
+  std::ptrdiff_t in_channels;
+  const T* w;
+  std::ptrdiff_t w_step;
+  const T* x;
+  std::ptrdiff_t x_plane, x_row, x_rows, x_columns;
+  const T* zeros;
+  std::ptrdiff_t top, left, stride;
+  const T* bias;
+  T* y;
+  std::ptrdiff_t y_plane, y_row, rows, columns;
+};
+template <class T>
+struct ImageTiles {
+  static constexpr int max_rows = 8;
+
+  void (*of[max_rows])(const ImageTileTask<T>&);  // [output channels - 1]; null: none
+};
+
 // A tile whose left operand is gathered from planes of images, one number at a time, so that it has
 // neither alignment nor rows; its right operand is packed, and its results may be any rows:
 //
@@ -190,6 +221,7 @@ template <class T>
 struct KernelsFor {
   GemmKernels<T> gemm;
   GatherKernel<T> gather;
+  ImageTiles<T> image_tiles;
   TransposeRows<T> transpose_rows;
   DealRows<T> deal_rows;
   InterleaveRows<T> interleave_rows;

@@ -31,6 +31,11 @@ bool few_cells(const Conv2d& p);
 // stand: zeros around the image, the same stride both ways, no dilation.
 bool suits_images(const Conv2d& p, Index kernel, Index most_stride);
 
+// Whether this is a 3x3 convolution for ImageTiles: with at most one column of padding, so that no vector
+// but the first and the last of a tile meets it.
+template <class T>
+bool suits_image_tiles(const Conv2d& p);
+
 // Whether the input gradient is best spread from dy where it stands, without phases: 2 to 3 times as
 // fast with up to 8 channels a group. The sums are in the same order.
 template <class T>

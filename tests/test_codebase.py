@@ -32,6 +32,7 @@ LAYERS = [
     "input_gradient",
     "implicit_gemm",
     "filters",
+    "image_tiles",
     "weight_gradient",
     "avg_pool2d_grad",
     "pool2d_grad",
