@@ -24,6 +24,15 @@ std::vector<std::ptrdiff_t> channel_offsets(Index channels) {
   return offsets;
 }
 
+// Windows that stay inside of the image need no planes where single cells are read: 1.1x for 5x5 kernels on
+// 14x14. Channels that are whole pages apart would all be in the same set of the first-level cache.
+template <class T>
+bool gathers_in_place(const Conv2d& p, const Plan& plan, const View<T>& x) {
+  constexpr Index page = 4096 / sizeof(T);
+  return plan.gathers && !plan.cell_pitch && x.w == 1 && x.c % page != 0 && stays_inside(p.h) &&
+         stays_inside(p.w);
+}
+
 }  // namespace
 
 // The input rows of a band of output rows are copied once, with their padding (planes.hpp draws the
@@ -36,9 +45,11 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
                            const WeightView<T>& w, const T* bias, T* y) {
   if (p.pixels() == 0 || p.batch == 0 || p.out_channels == 0) return;
   const Index m = p.group_out(), bands = ceil_div(p.h.out, plan.band);
-  const PlaneLayout layout = layout_of<T>(p, plan);
-  const Index image_planes =
-      plan.cell_pitch ? p.in_plane() * plan.cell_pitch : p.group_in() * layout.plane;
+  const bool in_place = gathers_in_place(p, plan, x);
+  const PlaneLayout layout = in_place ? image_layout(p, x) : layout_of<T>(p, plan);
+  const Index image_planes = plan.cell_pitch ? p.in_plane() * plan.cell_pitch
+                             : in_place      ? x.n
+                                             : p.group_in() * layout.plane;
 
   const auto offsets = plan.cell_pitch      ? channel_offsets(plan.weight_panels.channels)
                        : plan.by_kernel_row ? tap_offsets_by_row(p, layout)
@@ -50,7 +61,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
   const PlaneWriter<T> write_planes(p, layout);
   const Filter<T> filter(p, plan, layout);
   const bool filters_images = filter.reads(x);
-  const PixelProducts<T> pixel_products(p, plan, layout, offsets);
+  const PixelProducts<T> pixel_products(p, plan, layout, image_planes, offsets);
   const ImageProducts<T> image_products(p, plan);
   const bool reads_images = image_products.reads(x);
 
@@ -75,7 +86,10 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
     T* const first = y + plane * p.pixels() + rows.begin * p.w.out;
     const Index band = rows.size() * p.w.out;
     if (plan.gathers) {
-      pixel_products(images.size(), band, g, channels, planes, weights, bias, packed, first);
+      const T* const cells =
+          in_place ? x.at(images.begin, g * p.group_in(), p.h.cell(rows.begin, 0)) + p.w.cell(0, 0)
+                   : planes;
+      pixel_products(images.size(), band, g, channels, cells, weights, bias, packed, first);
       return;
     }
     assert(images.size() == 1);
@@ -118,6 +132,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
   };
 
   const auto write = [&](const Unit& unit, Range channels, Index padded_images, T* planes) {
+    if (in_place) return;
     if (reads_images) {
       if (channels.begin == 0) std::fill_n(planes, p.w.in, T(0));
       return;

@@ -8,14 +8,14 @@ namespace convpool {
 
 template <class T>
 PixelProducts<T>::PixelProducts(const Conv2d& p, const Plan& plan, const PlaneLayout& layout,
-                                const std::vector<std::ptrdiff_t>& taps)
+                                Index image_planes, const std::vector<std::ptrdiff_t>& taps)
     : p_(p), plan_(plan), taps_(taps) {
   if (!plan.gathers) return;
   if (plan.cell_pitch) {
     tap_pixels_ = tap_pixels(p, plan.cell_pitch, plan.images_at_once, plan.nr);
     return;
   }
-  pixels_ = pixel_offsets(p, layout, plan.images_at_once, p.group_in() * layout.plane, plan.band);
+  pixels_ = pixel_offsets(p, layout, plan.images_at_once, image_planes, plan.band);
   for (Index q = 0; q < plan.pixels_at_once; ++q) rows_.push_back(q * plan.nr);
 }
 

@@ -23,7 +23,8 @@ namespace convpool {
 template <class T>
 class PixelProducts {
  public:
-  PixelProducts(const Conv2d& p, const Plan& plan, const PlaneLayout& layout,
+  // image_planes elements from the planes of one image to those of the next.
+  PixelProducts(const Conv2d& p, const Plan& plan, const PlaneLayout& layout, Index image_planes,
                 const std::vector<std::ptrdiff_t>& taps);
 
   // y begins at the first of the pixels, of which each of some images has `band`.
