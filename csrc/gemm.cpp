@@ -45,10 +45,9 @@ void gemm(Range rows, Index m, Index n, Index k, const LeftOperand<T>& a,
   const Index mr = tile_rows<T>(m), nr = kernel.nr;
   assert(GemmBlocks::columns % nr == 0);
   assert(rows.begin % mr == 0 && rows.end <= m && !(bias && accumulate));
-  // Rows of b that are contiguous are read where they are, but for the last columns, if few rows of a
-  // meet them: up to 3x for 1x1 convolutions to 1 or 3 channels, 1.3x to 12.
-  constexpr Index few_rows = 12;
-  const bool packs = !b.row_offsets, reads_rows = packs && b.matrix.col_stride == 1 && m <= few_rows;
+  // Rows of b that are contiguous are read where they are, but for the last columns, if no more than two
+  // tiles meet them: up to 3x for 1x1 convolutions to 1 or 3 channels, 1.3x to 12 or 16.
+  const bool packs = !b.row_offsets, reads_rows = packs && b.matrix.col_stride == 1 && m <= 2 * mr;
   std::ptrdiff_t panel_offsets[GemmBlocks::depth], rows_apart[GemmBlocks::depth];
   const Index block_depth = GemmBlocks::depth_of(k);
   for (Index i = 0; i < block_depth && packs; ++i) {
