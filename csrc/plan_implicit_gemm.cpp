@@ -299,10 +299,12 @@ bool pays_as_dots(const Conv2d& p) {
   constexpr double packing = 1, latency = 4;  // of a pixel of dy; of a multiply-add
   const bool in_place = kernels_of<T>().dot_image && suits_images(p, 3, 2);
   const bool shares_rows = p.h.stride == 1 && p.h.dilation == 1;
-  // Beside each multiply-add. The channels of a 1x1 convolution share no cells, and AVX-512's vectors are
-  // whole cache lines: gathering takes 0.25 to 0.6 of the time from 6 output channels on.
-  const bool is_slow = p.window() == 1 && kernels_of<T>().gather.lanes * Index{sizeof(T)} == 64;
-  const double loading = is_slow ? 3 : !shares_rows ? 1.6 : in_place ? 1 : 1.25;
+  // Beside each multiply-add. AVX-512's vectors are whole cache lines, and most loads meet two; the
+  // channels of a 1x1 convolution share no cells: gathering takes 0.6 of the time for 64 channels of
+  // 112x112, 0.25 to 0.6 with 1x1 from 6 output channels on.
+  const bool whole_lines = kernels_of<T>().gather.lanes * Index{sizeof(T)} == 64;
+  const double lines = !whole_lines ? 1 : p.window() == 1 ? 2.4 : 1.15;
+  const double loading = !shares_rows ? 1.6 : lines * (in_place ? 1 : 1.25);
   const double joining = in_place ? 6 : 12;  // the lanes of a sum
   const Index m = p.group_out(), lanes = kernels_of<T>().gather.lanes;
   if (m == 1) return true;
