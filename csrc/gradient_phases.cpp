@@ -62,4 +62,17 @@ Conv2d weight_gradient_convolution(const Conv2d& p) {
   return conv;
 }
 
+bool can_exchange(const Conv2d& p) {
+  const auto is_same = [](const Axis& a) {
+    return a.kernel == 1 && a.stride == 1 && a.in == a.out && a.pad_before == 0;
+  };
+  return is_same(p.h) && is_same(p.w) && p.pixels() > 0 && p.group_in() > 0 && p.group_out() > 0;
+}
+
+Conv2d exchanged(const Conv2d& p) {
+  Conv2d other = p;
+  std::swap(other.in_channels, other.out_channels);
+  return other;
+}
+
 }  // namespace convpool

@@ -35,4 +35,9 @@ std::vector<GradientPhase> gradient_phases(const Conv2d& p);
 // images; the input channels of a group take their place.
 Conv2d weight_gradient_convolution(const Conv2d& p);
 
+// A 1x1 convolution of the pixels of x and one of the pixels of dy have the same weight gradient, but
+// transposed.
+bool can_exchange(const Conv2d& p);
+Conv2d exchanged(const Conv2d& p);
+
 }  // namespace convpool

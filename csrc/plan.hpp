@@ -69,6 +69,8 @@ struct Plan {
   // Pieces for the threads: of input channels for gradients, of output channels for
   // share_columns; and of images, for the input gradient.
   Index channel_pieces = 1, image_pieces = 1;
+  // Weight gradient as implicit_gemm: x is packed instead of dy, see exchanged() in gradient_phases.hpp.
+  bool exchanges = false;
   // Weight gradient as implicit_gemm: parts of the sum over bands and images, whatever the threads.
   Index unit_pieces = 1;
   // Scratch in elements, for each thread or shared among all; columns stands for planes too.

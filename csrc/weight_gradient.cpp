@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "copies.hpp"
 #include "gemm.hpp"
+#include "gradient_phases.hpp"
 #include "numeric.hpp"
 #include "plan_implicit_gemm.hpp"
 #include "scratch.hpp"
@@ -141,9 +143,7 @@ class WeightGradient {
               sums + rows.begin * pitch_ + (in_panels_ ? 0 : j), row_offsets_.data(),
               accumulate || block > 0);
         }
-        if (!in_panels_) continue;
-        T* const to = dw_ + (g * m_ + j) * p_.taps() + channels.begin * p_.window();
-        kernels_of<T>().transpose_rows(sums, pitch_, taps, count, to, p_.taps());
+        if (in_panels_) write(sums, g, {channels.begin * p_.window(), channels.end * p_.window()}, j, count);
       }
     }
   }
@@ -217,7 +217,18 @@ class WeightGradient {
     });
   }
 
-  // Adds the parts of dw' in order to the first, and transposes them.
+  // Sums of some taps and of `count` output channels from j on, to where dw has them.
+  void write(const T* sums, Index g, Range taps, Index j, Index count) const {
+    if (plan_.exchanges) {
+      T* const to = dw_ + (g * p_.taps() + taps.begin) * m_ + j;
+      copy_rows(sums, 1, pitch_, taps.size(), count, to, m_);
+    } else {
+      T* const to = dw_ + (g * m_ + j) * p_.taps() + taps.begin;
+      kernels_of<T>().transpose_rows(sums, pitch_, taps.size(), count, to, p_.taps());
+    }
+  }
+
+  // Adds the parts of dw' in order to the first, and writes them.
   void join(Index g, Range rows, T* sums) const {
     const Index parts = plan_.unit_pieces, taps = p_.taps(), size = rows.size() * padded_m_;
     T* const first = sums + (g * parts * taps + rows.begin) * padded_m_;
@@ -225,8 +236,7 @@ class WeightGradient {
       const T* const other = first + part * taps * padded_m_;
       for (Index i = 0; i < size; ++i) first[i] += other[i];
     }
-    kernels_of<T>().transpose_rows(first, padded_m_, rows.size(), m_,
-                                   dw_ + g * m_ * taps + rows.begin, taps);
+    write(first, g, rows, 0, m_);
   }
 
   const Conv2d& p_;
@@ -250,7 +260,22 @@ class WeightGradient {
 template <class T>
 void implicit_gemm_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x,
                                T* dw) {
-  WeightGradient<T>(p, plan, dy, x, dw)();
+  if (!plan.exchanges) return WeightGradient<T>(p, plan, dy, x, dw)();
+  const Index pixels = p.pixels(), images = p.in_channels * pixels;
+  const bool is_contiguous = (p.batch <= 1 || x.n == images) && x.c == pixels && x.h == p.w.in && x.w == 1;
+  Scratch copies(is_contiguous ? 0 : Scratch::bytes<T>(p.batch * images));
+  const T* cells = x.data;
+  if (!is_contiguous) {
+    T* to = copies.take<T>(p.batch * images);
+    cells = to;
+    for (Index n = 0; n < p.batch; ++n) {
+      for (Index c = 0; c < p.in_channels; ++c, to += pixels) {
+        copy_rows(x.at(n, c), x.w, x.h, p.h.in, p.w.in, to, p.w.in);
+      }
+    }
+  }
+  const View<T> pixels_of_dy{dy, p.out_channels * pixels, pixels, p.w.out, 1};
+  WeightGradient<T>(exchanged(p), plan, cells, pixels_of_dy, dw)();
 }
 
 #define INSTANTIATE(T)                                                                     \

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import convpool
-from cases import CONV_CASES, Case, integers, normal
+from cases import CONV_CASES, Case, embedded, integers, normal
 from convpool import reference
 from convpool._typing import Array
 
@@ -374,3 +374,20 @@ def test_long_rows_are_summed_in_blocks(width: int) -> None:
     w = dy[..., : min(width, 16_000)]
     y = convpool.conv2d(x, w)
     assert_allclose(y, convpool.conv2d(x.astype(float), w.astype(float)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [(6, 96), (24, 40), (16, 130), (64, 20)])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("size", [(3, 17, 19), (2, 23, 23), (40, 4, 5)])
+def test_weight_gradients_of_pixels(
+    channels: tuple[int, int], groups: int, size: tuple[int, int, int]
+) -> None:
+    batch, height, width = size
+    x = integers((batch, channels[0], height, width), seed=1)
+    dy = integers((batch, channels[1], height, width), seed=2)
+    expected = reference.conv2d_grad_weight(dy, x, 1, groups=groups)
+    for threads in (1, 2):
+        dw = convpool.conv2d_grad_weight(dy, x, 1, groups=groups, threads=threads)
+        assert_array_equal(dw, expected)
+        dw = convpool.conv2d_grad_weight(dy, embedded(x), 1, groups=groups, threads=threads)
+        assert_array_equal(dw, expected)
