@@ -12,13 +12,18 @@
 namespace convpool {
 namespace {
 
-// A task of this many multiply-adds takes so long that handing it out does not count.
-constexpr double worth_a_task = 5e5;
+// A task of this many multiply-adds takes so long that handing it out does not count. Nor does a thread
+// need more than some, each of which writes its padding: 1.1x for gradients of many small images. A task of
+// the other many lets no user wait who interrupts the call.
+constexpr double worth_a_task = 5e5, interruptible_task = 1e9;
+constexpr double most_tasks = 16;
 
-Index tasks_at_once(const Conv2d& p, Index tasks) {
+Index tasks_at_once(const Conv2d& p, Index tasks, int threads) {
   const double work = static_cast<double>(p.batch) * p.image_multiply_adds();
   const double each = work / static_cast<double>(std::max<Index>(tasks, 1));
-  return 1 + static_cast<Index>(worth_a_task / std::max(each, 1.0));
+  const double few = std::min(static_cast<double>(tasks) / (most_tasks * threads),
+                              interruptible_task / std::max(each, 1.0));
+  return static_cast<Index>(std::max(1 + worth_a_task / std::max(each, 1.0), few));
 }
 
 // Planes that are read again for each few output channels stay in a second-level cache beside a
@@ -175,7 +180,7 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   plan.columns = std::max(plan.columns, p.w.in);  // or a row of padding alone
   const Index units = p.groups * bands * ceil_div(p.batch, plan.images_at_once);
   // Tasks that take less than some microseconds are done several at a time.
-  if (!plan.share_columns) plan.units_at_once = tasks_at_once(p, units);
+  if (!plan.share_columns) plan.units_at_once = tasks_at_once(p, units, threads);
 
   Index offsets = taps;
   if (plan.gathers) {
@@ -382,7 +387,7 @@ Plan plan_weight_gradient(const Conv2d& p, const char* reason, int threads) {
     const Index wanted = ceil_div(2 * threads, p.groups * plan.unit_pieces);
     plan.channel_pieces = std::clamp<Index>(wanted, 1, std::max<Index>(p.group_in(), 1));
   }
-  plan.units_at_once = tasks_at_once(p, p.groups * plan.unit_pieces * plan.channel_pieces);
+  plan.units_at_once = tasks_at_once(p, p.groups * plan.unit_pieces * plan.channel_pieces, threads);
   const Index channels = ceil_div(p.group_in(), plan.channel_pieces);
   plan.columns = plan.images_at_once * channels * layout_of<T>(p, plan, plan.band).plane;
   if (plan.filters) plan.columns = std::max(plan.columns, p.w.in);  // or a row of padding alone
