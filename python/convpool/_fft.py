@@ -254,7 +254,7 @@ class _Kernels:
         if doubtful.any() and not self._settled(y, doubtful, n, top, left):
             return None
         # Before a bias is added, which may cancel all digits but the wrong ones.
-        return y.astype(np.float32)
+        return y if p.bias is None else y.astype(np.float32)
 
     def _error(self, cells_energy: Array, y_energy: Array) -> Array:
         """Bound the error of any output of a tile.
