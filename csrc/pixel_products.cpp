@@ -104,18 +104,23 @@ void PixelProducts<T>::add_taps(bool padding, Range pixels, Index g, Index oc, I
   }
 }
 
-// Tiles of nearly equal heights, since low ones do not fill the pipeline.
+// Tiles of nearly equal heights, since low ones do not fill the pipeline. The first of them fetch the panel
+// behind this one: 1.1 to 1.2x for images of 7x7 and 14x14, whose weights come from beyond the second-level
+// cache, for 0.99x where they do not.
 template <class T>
 void PixelProducts<T>::add_tiles(Index depth, const T* planes, Index count,
                                  const std::ptrdiff_t* cells, const std::ptrdiff_t* steps,
                                  const T* panel, Index panel_row, Index channels, T* sums,
                                  const std::ptrdiff_t* rows, bool accumulate) const {
   const GatherKernel<T>& kernel = kernels_of<T>().gather;
+  constexpr Index line = 64 / sizeof(T);
   const Index vectors = ceil_div(channels, kernel.lanes), tiles = ceil_div(count, kernel.mr);
   for (Index i = 0; i < tiles; ++i) {
     const Range these = piece(i, tiles, count, 1);
+    const Index fetched = i * depth * line;
+    const T* const next = fetched < depth * panel_row ? panel + depth * panel_row + fetched : panel;
     kernel.tiles[these.size() - 1][vectors - 1](depth, planes, cells + these.begin, steps, panel,
-                                                panel_row, sums, rows + these.begin, accumulate);
+                                                panel_row, next, sums, rows + these.begin, accumulate);
   }
 }
 

@@ -139,7 +139,7 @@ class WeightGradient {
           const Range rows = piece(i, tiles, taps, 1);
           kernel.tiles[rows.size() - 1][vectors - 1](
               these.size(), planes, tap_offsets_.data() + rows.begin,
-              pixel_offsets_.data() + these.begin, packed, kernel.nr,
+              pixel_offsets_.data() + these.begin, packed, kernel.nr, packed,
               sums + rows.begin * pitch_ + (in_panels_ ? 0 : j), row_offsets_.data(),
               accumulate || block > 0);
         }
