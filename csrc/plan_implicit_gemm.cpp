@@ -12,9 +12,9 @@
 namespace convpool {
 namespace {
 
-// A task of this many multiply-adds takes so long that handing it out does not count. Nor does a thread
-// need more than some, each of which writes its padding: 1.1x for gradients of many small images. A task of
-// the other many lets no user wait who interrupts the call.
+// A task of worth_a_task multiply-adds takes so long that handing it out does not count. Nor does a thread
+// need many tasks, each of which writes its padding again: 1.1x for gradients of many small images. Longer
+// than interruptible_task, a user who interrupts the call would wait.
 constexpr double worth_a_task = 5e5, interruptible_task = 1e9;
 constexpr double most_tasks = 16;
 
