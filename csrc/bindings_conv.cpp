@@ -109,7 +109,7 @@ class PackedWeight {
   struct Form {
     Type type;
     WeightPanels panels;
-    py::array packed;
+    Memory packed;
   };
 
   const void* find(Type type, const WeightPanels& panels) {
@@ -124,17 +124,16 @@ class PackedWeight {
   const void* pack(const Conv2d& p, Type type, const py::array& weight,
                    const WeightPanels& panels, int threads) {
     const Index size = packed_size(p, panels);
-    Form form{type, panels, new_array(dtype_of(type), {size})};
-    void* const packed = form.packed.mutable_data();
+    Form form{type, panels, {}};
     run(static_cast<double>(size), type, [&](auto zero) {
       using T = decltype(zero);
+      form.packed = Memory(Scratch::bytes<T>(size));
       Weights<T>::pack(p, WeightView<T>::contiguous(p, data<T>(weight)), panels, threads,
-                       static_cast<T*>(packed));
+                       reinterpret_cast<T*>(form.packed.data()));
     });
     if (const void* other = find(type, panels)) return other;
     const std::lock_guard<std::mutex> lock(mutex_);
-    forms_.push_back(std::move(form));
-    return packed;
+    return forms_.emplace_back(std::move(form)).packed.data();
   }
 
   py::array array_;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <type_traits>
 
 #include "dispatch.hpp"
 #include "gemm.hpp"
@@ -20,7 +19,7 @@ Filter<T>::Filter(const Conv2d& p, const Plan& plan, const PlaneLayout& layout)
   blocks_ = ceil_div(p.h.kernel, rows);
   // Sums that go down a band take as many output rows as a row of cells meets.
   const Index last_band = p.h.out - (ceil_div(p.h.out, plan.band) - 1) * plan.band;
-  const bool rolls = std::is_floating_point_v<T> && last_band >= ceil_div(p.h.kernel, p.h.stride);
+  const bool rolls = last_band >= ceil_div(p.h.kernel, p.h.stride);
   const KernelsFor<T>& kernels = kernels_of<T>();
   const bool is_small = p.in_plane() <= kernels.most_cells;
   reads_images_ = kernels.filter_image &&

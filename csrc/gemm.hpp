@@ -19,9 +19,9 @@ struct GemmBlocks {
   static constexpr Index depth = 256;  // at most
   static constexpr Index columns = 384;  // a multiple of every nr
 
-  // Nearly equal blocks of a sum of k products. Beside a panel of 192 x 32 floats the cells that it
-  // meets have room in 32 KiB, which is 1.1 times as fast; but 256 products are one block, since
-  // meeting c twice takes as long as what that gains.
+  // Nearly equal blocks of a sum of k products. The cells that 192 products meet have room in 32 KiB beside
+  // a panel of 32 columns, which is 1.1 times as fast; but 256 products are one block, since meeting c
+  // twice takes as long as what that gains.
   static constexpr Index usual_depth = 192;
   static Index count(Index k) {
     return std::max<Index>(ceil_div(k - (depth - usual_depth), usual_depth), 1);

@@ -77,8 +77,7 @@ struct FilterTask {
 //       +  sum over r, s < size of  w[size*r + s] * cell(top + i*stride + r, left + j*stride + s)
 //
 // where cell(r, s) is x[r*x_row + s], or zero outside of x_rows x x_columns cells.
-// - size is 3; or 5 or 7 with a stride up to most_square_stride, at least size / stride rows, rounded up,
-//   and a floating T.
+// - size is 3; or 5 or 7 with a stride up to most_square_stride, at least size / stride rows, rounded up.
 // - Sizes >= 1; stride is 1 or 2; top and left may be negative; zeros are x_columns of them.
 // - Nothing outside of the image is read, nothing outside of the rows of y is written.
 template <class T>
@@ -141,10 +140,20 @@ using GatherTile = void (*)(std::ptrdiff_t k, const T* a, const std::ptrdiff_t* 
                             const T* next, T* c, const std::ptrdiff_t* c_rows, bool accumulate);
 template <class T>
 struct GatherKernel {
-  static constexpr int max_rows = 8, max_vectors = 8;
+  static constexpr int max_rows = 8, max_vectors = 4;
 
-  std::ptrdiff_t mr, nr, lanes;
+  std::ptrdiff_t lanes, most_vectors;
+  std::ptrdiff_t most_rows[max_vectors];       // [columns / lanes - 1]
   GatherTile<T> tiles[max_rows][max_vectors];  // [rows - 1][columns / lanes - 1]
+
+  std::ptrdiff_t vectors(std::ptrdiff_t columns) const { return (columns + lanes - 1) / lanes; }
+  std::ptrdiff_t mr(std::ptrdiff_t columns) const { return most_rows[vectors(columns) - 1]; }
+
+  // Of panels that hold n columns, as few as there can be and nearly equal.
+  std::ptrdiff_t nr(std::ptrdiff_t n) const {
+    const std::ptrdiff_t all = vectors(n), panels = (all + most_vectors - 1) / most_vectors;
+    return panels ? (all + panels - 1) / panels * lanes : lanes;
+  }
 };
 
 // The weight gradient of one plane and some output channels:
@@ -222,18 +231,20 @@ template <class T>
 struct KernelsFor {
   GemmKernels<T> gemm;
   GatherKernel<T> gather;
-  ImageTiles<T> image_tiles;
   TransposeRows<T> transpose_rows;
   DealRows<T> deal_rows;
   InterleaveRows<T> interleave_rows;
   void (*filter)(const FilterTask<T>&);
-  void (*filter_image)(const ImageFilterTask<T>&);  // null without masked loads
-  std::ptrdiff_t most_cells;                        // in a plane, for which it pays with 7x7; else any
-  std::ptrdiff_t most_square_stride;                // of 5x5 and 7x7 for it
   void (*dot_rows)(const DotTask<T>&);
-  bool masks_dots;                                  // dot_rows reads no cell that meets no dy
-  void (*dot_image)(const ImageDotTask<T>&);        // null without masked loads
-  void (*spread_image)(const ImageSpreadTask<T>&);  // null without masked loads
+  bool masks_dots;  // dot_rows reads no cell that meets no dy
+
+  // Of images that are read where they stand; null without masked loads, and for whole numbers.
+  ImageTiles<T> image_tiles = {};
+  void (*filter_image)(const ImageFilterTask<T>&) = nullptr;
+  std::ptrdiff_t most_cells = 0;          // in a plane, for which it pays with 7x7; else any
+  std::ptrdiff_t most_square_stride = 1;  // of 5x5 and 7x7 for it
+  void (*dot_image)(const ImageDotTask<T>&) = nullptr;
+  void (*spread_image)(const ImageSpreadTask<T>&) = nullptr;
 };
 
 // Rows of a pool, joined cell by cell (+, or the larger or smaller cell):

@@ -43,4 +43,9 @@ template <class T>
 void pack_panels(const Matrix<T>& matrix, Index depth, Index count, Index width, T* panels);
 
 
+// to[j*to_row + i]  =  from[i*from_row + j]  for i < rows, j < columns, where the rows of `to` may be pages
+// apart.
+template <class T>
+void transpose_apart(const T* from, Index from_row, Index rows, Index columns, T* to, Index to_row);
+
 }  // namespace convpool

@@ -46,9 +46,8 @@ void PixelProducts<T>::operator()(Index images, Index band, Index g, Range chann
       for (Index q = these.begin, end; q < these.end; q = end) {
         const Index n = q / band;
         end = std::min(these.end, (n + 1) * band);
-        kernels_of<T>().transpose_rows(
-            scratch + (q - these.begin) * nr, nr, end - q, count,
-            y + (n * p_.out_channels + oc) * p_.pixels() + q - n * band, p_.pixels());
+        transpose_apart(scratch + (q - these.begin) * nr, nr, end - q, count,
+                        y + (n * p_.out_channels + oc) * p_.pixels() + q - n * band, p_.pixels());
       }
     }
   }
@@ -114,7 +113,7 @@ void PixelProducts<T>::add_tiles(Index depth, const T* planes, Index count,
                                  const std::ptrdiff_t* rows, bool accumulate) const {
   const GatherKernel<T>& kernel = kernels_of<T>().gather;
   constexpr Index line = 64 / sizeof(T);
-  const Index vectors = ceil_div(channels, kernel.lanes), tiles = ceil_div(count, kernel.mr);
+  const Index vectors = kernel.vectors(channels), tiles = ceil_div(count, kernel.mr(channels));
   for (Index i = 0; i < tiles; ++i) {
     const Range these = piece(i, tiles, count, 1);
     const Index fetched = i * depth * line;

@@ -30,8 +30,9 @@ Index tasks_at_once(const Conv2d& p, Index tasks, int threads) {
 // block of the weights. Gathered cells may come from further away: each is used for a whole tile.
 constexpr Index planes_bytes = Index{1} << 17, gathered_planes_bytes = Index{1} << 18;
 
-// Pixels whose sums stay in a second-level cache beside the planes.
-constexpr Index gathered_pixels = 1024;
+// Sums of pixels that stay in a second-level cache beside the planes; and pixels of the images that are
+// gathered together.
+constexpr Index gathered_sums_bytes = Index{1} << 18, gathered_pixels = 1024;
 
 // Cells of one image with all channels, which are read for each panel of weights.
 constexpr Index gathered_cells_bytes = Index{1} << 19;
@@ -55,9 +56,10 @@ double gathering_cost(const Conv2d& p) {
   constexpr double transposing = 12;
   constexpr Index filling = 8;  // sums that keep the pipeline full
   const GatherKernel<T>& kernel = kernels_of<T>().gather;
-  const Index m = p.group_out(), taps = p.taps(), rest = m % kernel.nr;
+  const Index m = p.group_out(), taps = p.taps();
   if (m < 2 || taps == 0) return std::numeric_limits<double>::infinity();
-  const Index vectors = ceil_div(rest, kernel.lanes), sums = kernel.mr * vectors;
+  const Index rest = m % kernel.nr(m), vectors = kernel.vectors(rest);
+  const Index sums = rest ? kernel.mr(rest) * vectors : 0;
   const double stalls = rest ? std::max(1.0, filling / static_cast<double>(sums)) : 1;
   const double computed =
       static_cast<double>(m - rest) + stalls * static_cast<double>(vectors * kernel.lanes);
@@ -94,7 +96,7 @@ bool pays_tap_by_tap(const Conv2d& p) {
   const bool gathers = gathering < vectors_of_pixels_cost;
   // As a matrix, a small image fills its last panel badly: 1.1x at 7x7, none at 14x14.
   if (p.window() == 1) {
-    return gathers && channels >= 128 && p.pixels() < 8 * kernels_of<T>().gather.nr;
+    return gathers && channels >= 128 && p.pixels() < 16 * kernels_of<T>().gather.lanes;
   }
   // The part of the products that is not with padding; none, if a tap meets nothing else.
   const auto inside = [](const Axis& a) {
@@ -149,8 +151,9 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   const bool by_tap = !in_place && pays_tap_by_tap<T>(p);
   plan.gathers = !in_place && (by_tap || pays_to_gather<T>(p));
   if (plan.gathers) {
-    plan.mr = kernels_of<T>().gather.mr;
-    plan.nr = kernels_of<T>().gather.nr;
+    const GatherKernel<T>& gather = kernels_of<T>().gather;
+    plan.nr = gather.nr(m);
+    plan.mr = gather.mr(plan.nr);
     plan.weight_panels = {plan.nr, PanelOrder::whole};
   }
   Index image;  // elements of a band's planes, or of an image's cells
@@ -185,7 +188,8 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   Index offsets = taps;
   if (plan.gathers) {
     const Index pixels = plan.images_at_once * plan.band * p.w.out;
-    const Index blocks = ceil_div(std::max<Index>(pixels, 1), gathered_pixels);
+    const Index most_pixels = gathered_sums_bytes / (plan.nr * Index{sizeof(T)});
+    const Index blocks = ceil_div(std::max<Index>(pixels, 1), most_pixels);
     plan.pixels_at_once = ceil_div(pixels, blocks);
     // Weights that are used once are packed block by block, and are in the cache then.
     plan.left_in_place = units == p.groups && blocks == 1;
@@ -362,7 +366,8 @@ Plan plan_weight_gradient(const Conv2d& p, const char* reason, int threads) {
   }
   const Index m = p.group_out(), taps = p.taps(), channels_in = std::max<Index>(p.group_in(), 1);
   const GatherKernel<T>& kernel = kernels_of<T>().gather;
-  Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, kernel.mr, kernel.nr, threads};
+  const Index nr = kernel.nr(m);
+  Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, kernel.mr(nr), nr, threads};
   plan.lanes = kernel.lanes;
   plan.filters = pays_as_dots<T>(p);
   plan.gathers = !plan.filters;
@@ -391,12 +396,13 @@ Plan plan_weight_gradient(const Conv2d& p, const char* reason, int threads) {
   const Index channels = ceil_div(p.group_in(), plan.channel_pieces);
   plan.columns = plan.images_at_once * channels * layout_of<T>(p, plan, plan.band).plane;
   if (plan.filters) plan.columns = std::max(plan.columns, p.w.in);  // or a row of padding alone
-  plan.right = plan.filters ? 0 : GemmBlocks::depth * kernel.nr;
+  plan.right = plan.filters ? 0 : GemmBlocks::depth * nr;
   // Sums over one block of pixels are transposed panel by panel, while they are in the second-level
   // cache: 1.2x for 512 channels of 7x7 pixels.
   const Index all_pixels = p.batch * p.pixels();
   if (plan.gathers && units == 1 && all_pixels > 0 && all_pixels <= GemmBlocks::depth) {
-    plan.left = channels * p.window() * kernel.nr;
+    constexpr Index taps_at_once = 512;
+    plan.left = std::min(channels * p.window(), taps_at_once) * nr;
   } else {
     plan.shared = p.groups * plan.unit_pieces * taps * (plan.filters ? m : round_up(m, kernel.lanes));
   }

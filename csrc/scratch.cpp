@@ -10,72 +10,62 @@ namespace convpool {
 namespace {
 
 // What a thread keeps more than this is given back after the call that needed it.
-constexpr std::size_t kept_bytes = std::size_t{64} << 20;
+constexpr Index kept_bytes = Index{64} << 20;
 
-// Huge pages save most first touches of what is new.
-constexpr std::size_t page = std::size_t{2} << 20;
+constexpr Index huge_page = Index{2} << 20, least_in_huge_pages = huge_page / 8;
 
-thread_local std::size_t all_kept = 0;
-
-class Arena {
- public:
-  ~Arena() { release(); }
-
-  static char* allocate(std::size_t bytes) {
-    // AddressSanitizer ends the process where a plain new would throw.
-    void* memory = ::operator new(bytes, std::align_val_t{page}, std::nothrow);
-    if (!memory) throw std::bad_alloc();
-    char* data = static_cast<char*>(memory);
-#ifdef __linux__
-    if (bytes >= page) madvise(data, bytes, MADV_HUGEPAGE);
-#endif
-    return data;
-  }
-  static void free(char* data) { ::operator delete(data, std::align_val_t{page}); }
-
-  char* reserve(std::size_t bytes) {
-    if (bytes > size_) {
-      release();
-      data_ = allocate(bytes);
-      size_ = bytes;
-      all_kept += bytes;
-    }
-    return data_;
-  }
-
-  void give_back() {
-    if (all_kept > kept_bytes) release();
-  }
-
- private:
-  void release() {
-    free(data_);
-    data_ = nullptr;
-    all_kept -= size_;
-    size_ = 0;
-  }
-
-  char* data_ = nullptr;
-  std::size_t size_ = 0;
-};
+std::align_val_t alignment(bool in_huge_pages) {
+  constexpr std::size_t line = 64, page = huge_page;
+  return std::align_val_t{in_huge_pages ? page : line};
+}
 
 constexpr int kept_levels = 5;
-thread_local Arena arenas[kept_levels];
+thread_local Memory arenas[kept_levels];
+thread_local Index all_kept = 0;
 thread_local int alive = 0;
 
 }  // namespace
 
+Memory::Memory(Index bytes) : data_(nullptr, {bytes >= least_in_huge_pages}), size_(bytes) {
+  const bool in_huge_pages = data_.get_deleter().in_huge_pages;
+  if (in_huge_pages) size_ = (bytes + huge_page - 1) / huge_page * huge_page;
+  // AddressSanitizer ends the process where a plain new would throw.
+  const std::size_t size = static_cast<std::size_t>(size_);
+  data_.reset(static_cast<char*>(::operator new(size, alignment(in_huge_pages), std::nothrow)));
+  if (!data_) throw std::bad_alloc();
+#ifdef __linux__
+  if (in_huge_pages) madvise(data_.get(), size, MADV_HUGEPAGE);
+#endif
+}
+
+void Memory::Free::operator()(char* data) const {
+  ::operator delete(data, alignment(in_huge_pages));
+}
+
 Scratch::Scratch(Index bytes) : level_(alive) {
-  const std::size_t size = static_cast<std::size_t>(bytes);
-  begin_ = level_ < kept_levels ? arenas[level_].reserve(size) : Arena::allocate(size);
-  next_ = begin_;
-  end_ = begin_ + bytes;
+  if (level_ >= kept_levels) {
+    own_ = Memory(bytes);
+    next_ = own_.data();
+  } else {
+    Memory& arena = arenas[level_];
+    if (bytes > arena.size()) {
+      all_kept -= arena.size();
+      arena = Memory();
+      arena = Memory(bytes);
+      all_kept += arena.size();
+    }
+    next_ = arena.data();
+  }
+  end_ = next_ + bytes;
   ++alive;
 }
 
 Scratch::~Scratch() {
   --alive;
-  level_ < kept_levels ? arenas[level_].give_back() : Arena::free(begin_);
+  if (level_ < kept_levels && all_kept > kept_bytes) {
+    all_kept -= arenas[level_].size();
+    arenas[level_] = Memory();
+  }
 }
 
 }  // namespace convpool

@@ -41,14 +41,15 @@ class WeightGradient {
         bands_(ceil_div(p.h.out, plan.band)),
         units_(p.pixels() == 0 ? 0 : bands_ * ceil_div(p.batch, plan.images_at_once)),
         in_panels_(plan.shared == 0),
-        pitch_(in_panels_ ? kernels_of<T>().gather.nr : padded_m_),
+        nr_(kernels_of<T>().gather.nr(m_)),
+        pitch_(in_panels_ ? nr_ : padded_m_),
         image_planes_(in_place_ ? x.n : ceil_div(p.group_in(), plan.channel_pieces) * layout_.plane),
         reads_images_(plan.filters && kernels_of<T>().dot_image && suits_images(p, 3, 2) &&
                       x.w == 1) {
     tap_offsets_ = tap_offsets(p, layout_, ceil_div(p.group_in(), plan.channel_pieces));
     if (plan.filters) return;
     pixel_offsets_ = pixel_offsets(p, layout_, plan.images_at_once, image_planes_, plan.band);
-    for (Index i = 0; i < kernels_of<T>().gather.mr; ++i) row_offsets_.push_back(i * pitch_);
+    for (Index i = 0; i < GatherKernel<T>::max_rows; ++i) row_offsets_.push_back(i * pitch_);
   }
 
   void operator()() const {
@@ -124,39 +125,51 @@ class WeightGradient {
 
   void add_products(Index g, Range images, Range band, Range channels, const T* planes, T* packed,
                     T* sums, bool accumulate) const {
-    const GatherKernel<T>& kernel = kernels_of<T>().gather;
     const Index image_pixels = band.size() * p_.w.out, pixels = images.size() * image_pixels;
     const Index blocks = GemmBlocks::count(pixels), taps = channels.size() * p_.window();
-    const Index tiles = ceil_div(taps, kernel.mr);
     for (Index block = 0; block < blocks; ++block) {
       const Range these = piece(block, blocks, pixels, 1);
-      for (Index j = 0; j < m_; j += kernel.nr) {
-        const Index count = std::min(kernel.nr, m_ - j);
+      for (Index j = 0; j < m_; j += nr_) {
+        const Index count = std::min(nr_, m_ - j);
         pack_dy(g * m_ + j, count, images.begin, band, these, packed);
-        const Index vectors = ceil_div(count, kernel.lanes);
-        // Of nearly equal heights, since low tiles do not fill the pipeline.
-        for (Index i = 0; i < tiles; ++i) {
-          const Range rows = piece(i, tiles, taps, 1);
-          kernel.tiles[rows.size() - 1][vectors - 1](
-              these.size(), planes, tap_offsets_.data() + rows.begin,
-              pixel_offsets_.data() + these.begin, packed, kernel.nr, packed,
-              sums + rows.begin * pitch_ + (in_panels_ ? 0 : j), row_offsets_.data(),
-              accumulate || block > 0);
+        if (!in_panels_) {
+          multiply({0, taps}, these, count, planes, packed, sums + j, accumulate || block > 0);
+          continue;
         }
-        if (in_panels_) write(sums, g, {channels.begin * p_.window(), channels.end * p_.window()}, j, count);
+        const Index first = channels.begin * p_.window(), at_once = plan_.left / nr_;
+        for (Index t = 0; t < taps; t += at_once) {
+          const Range part{t, std::min(t + at_once, taps)};
+          multiply(part, these, count, planes, packed, sums, false);
+          write(sums, g, {first + part.begin, first + part.end}, j, count);
+        }
       }
+    }
+  }
+
+  // Sums of some taps and a panel of `count` output channels, over a block of pixels. Tiles are of nearly
+  // equal heights, since low ones do not fill the pipeline.
+  void multiply(Range taps, Range pixels, Index count, const T* planes, const T* panel, T* sums,
+                bool accumulate) const {
+    const GatherKernel<T>& kernel = kernels_of<T>().gather;
+    const Index tiles = ceil_div(taps.size(), kernel.mr(count));
+    for (Index i = 0; i < tiles; ++i) {
+      const Range rows = piece(i, tiles, taps.size(), 1);
+      kernel.tiles[rows.size() - 1][kernel.vectors(count) - 1](
+          pixels.size(), planes, tap_offsets_.data() + taps.begin + rows.begin,
+          pixel_offsets_.data() + pixels.begin, panel, nr_, panel, sums + rows.begin * pitch_,
+          row_offsets_.data(), accumulate);
     }
   }
 
   // A panel of output channels by pixels, which may be of several images.
   void pack_dy(Index channel, Index count, Index first_image, Range band, Range pixels,
                T* panel) const {
-    const Index nr = kernels_of<T>().gather.nr, image_pixels = band.size() * p_.w.out;
+    const Index image_pixels = band.size() * p_.w.out;
     for (Index q = pixels.begin; q < pixels.end;) {
       const Index n = q / image_pixels, end = std::min(pixels.end, (n + 1) * image_pixels);
       const T* from = dy_at(first_image + n, channel, band) + q - n * image_pixels;
-      pack_panels(Matrix<T>{from, 1, p_.pixels()}, end - q, count, nr, panel);
-      panel += (end - q) * nr;
+      pack_panels(Matrix<T>{from, 1, p_.pixels()}, end - q, count, nr_, panel);
+      panel += (end - q) * nr_;
       q = end;
     }
   }
@@ -224,7 +237,7 @@ class WeightGradient {
       copy_rows(sums, 1, pitch_, taps.size(), count, to, m_);
     } else {
       T* const to = dw_ + (g * m_ + j) * p_.taps() + taps.begin;
-      kernels_of<T>().transpose_rows(sums, pitch_, taps.size(), count, to, p_.taps());
+      transpose_apart(sums, pitch_, taps.size(), count, to, p_.taps());
     }
   }
 
@@ -250,7 +263,7 @@ class WeightGradient {
   PlaneWriter<T> write_planes_;
   Index bands_, units_;
   bool in_panels_;
-  Index pitch_, image_planes_;
+  Index nr_, pitch_, image_planes_;
   bool reads_images_;
   std::vector<std::ptrdiff_t> tap_offsets_, pixel_offsets_, row_offsets_;
 };

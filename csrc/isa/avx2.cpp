@@ -4,5 +4,7 @@
 #define VECTOR_BYTES 32
 #define TILE_ROWS 6
 #define TILE_VECTORS 2
+#define GATHER_VECTORS 2
+#define GATHER_SUMS 12
 #define FILTER_VECTORS 3
 #include "kernels.inc"

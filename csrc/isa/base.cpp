@@ -9,5 +9,7 @@
 #define TILE_ROWS 4  // 8 of 16 registers hold sums; products need their own without FMA
 #define TILE_VECTORS 2
 #endif
+#define GATHER_VECTORS TILE_VECTORS
+#define GATHER_SUMS (TILE_ROWS * TILE_VECTORS)
 #define FILTER_VECTORS 2
 #include "kernels.inc"
