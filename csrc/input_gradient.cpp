@@ -1,11 +1,12 @@
 #include "input_gradient.hpp"
 
 #include <algorithm>
-#include <memory>
+#include <optional>
 
 #include "gradient_phases.hpp"
 #include "implicit_gemm.hpp"
 #include "plan_implicit_gemm.hpp"
+#include "scratch.hpp"
 #include "threads.hpp"
 
 namespace convpool {
@@ -20,8 +21,8 @@ WeightView<T> weights_of(const Conv2d& p, const GradientPhase& phase, const T* w
           p.taps(),    -phase.h.tap_step * p.w.kernel, -phase.w.tap_step};
 }
 
-// The same in another order without strides. Channels are exchanged in square blocks, since neighbours on one side are
-// far apart on the other.
+// The same in another order without strides. Channels are exchanged in square blocks, since neighbours on
+// one side are far apart on the other.
 template <class T>
 void copy_weights(const Conv2d& conv, const WeightView<T>& w, int threads,
                   const WeightView<T>& order, T* copy) {
@@ -97,35 +98,40 @@ void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, co
   if (spreads_images<T>(p)) return spread(p, plan.threads, dy, w, bias, dx);
   std::vector<GradientPhase> phases = gradient_phases(p);
   const View<T> dy_view{dy, p.out_channels * p.pixels(), p.pixels(), p.w.out, 1};
-  const auto new_array = [](Index count) {
-    return std::unique_ptr<T[]>(new T[static_cast<std::size_t>(count)]);
-  };
   // Kernels that gather pack any view of the weights, others want them in order.
-  std::vector<WeightView<T>> weights;
-  std::vector<std::unique_ptr<T[]>> copies;
+  std::vector<std::optional<Plan>> copying;
+  const bool direct = phases.size() == 1;
+  const Index most = plan.images_at_once * p.in_channels;
+  const Index result = direct || phases.empty() ? 0 : most * phases[0].h.axis.out * p.w.in;
+  Index bytes = Scratch::bytes<T>(result);
   for (const GradientPhase& phase : phases) {
-    weights.push_back(weights_of(p, phase, w));
+    copying.emplace_back();
     if (phase.is_empty()) continue;
     const Plan part = plan_phase<T>(phase.conv, plan.reason, plan.threads);
     if (part.gathers) continue;
-    copies.push_back(new_array(p.in_channels * phase.conv.taps()));
-    T* const copy = copies.back().get();
-    const auto order = part.by_kernel_row ? WeightView<T>::by_row(phase.conv, copy)
-                                          : WeightView<T>::contiguous(phase.conv, copy);
-    copy_weights(phase.conv, weights.back(), plan.threads, order, copy);
+    copying.back() = part;
+    bytes += Scratch::bytes<T>(p.in_channels * phase.conv.taps());
+  }
+  Scratch scratch(bytes);
+  T* const results = scratch.take<T>(result);
+  std::vector<WeightView<T>> weights;
+  for (std::size_t i = 0; i < phases.size(); ++i) {
+    const Conv2d& conv = phases[i].conv;
+    weights.push_back(weights_of(p, phases[i], w));
+    if (!copying[i]) continue;
+    T* const copy = scratch.take<T>(p.in_channels * conv.taps());
+    const auto order = copying[i]->by_kernel_row ? WeightView<T>::by_row(conv, copy)
+                                                 : WeightView<T>::contiguous(conv, copy);
+    copy_weights(conv, weights.back(), plan.threads, order, copy);
     weights.back() = order;
   }
 
-  const bool direct = phases.size() == 1;
-  const Index most = plan.images_at_once * p.in_channels;
-  const auto results =
-      new_array(direct || phases.empty() ? 0 : most * phases[0].h.axis.out * p.w.in);
   std::vector<const T*> starts;
   std::vector<Index> widths;
   for (Index n = 0; n < p.batch; n += plan.images_at_once) {
     const Index batch = std::min(plan.images_at_once, p.batch - n), planes = batch * p.in_channels;
     T* const images = dx + n * p.in_channels * p.in_plane();
-    T* next = direct ? images : results.get();
+    T* next = direct ? images : results;
     for (std::size_t i = 0; i < phases.size(); ++i) {
       GradientPhase& phase = phases[i];
       phase.conv.batch = batch;
@@ -146,7 +152,7 @@ void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, co
       interleave(p, planes, phase.h, plan.threads, starts.data(), widths.data(), images);
       starts.clear();
       widths.clear();
-      next = results.get();
+      next = results;
     }
   }
 }

@@ -19,7 +19,7 @@ std::align_val_t alignment(bool in_huge_pages) {
   return std::align_val_t{in_huge_pages ? page : line};
 }
 
-constexpr int kept_levels = 5;
+constexpr int kept_levels = 6;
 thread_local Memory arenas[kept_levels];
 thread_local Index all_kept = 0;
 thread_local int alive = 0;

@@ -38,9 +38,9 @@ class Scratch {
     return (count * Index{sizeof(T)} + line - 1) / line * line;
   }
 
-  // Throws std::bad_alloc. A thread keeps memory for five that live at a time: two operands and a
-  // result in another layout, what a call shares among its threads, and what each of them has for a
-  // task. The handler of a signal that interrupts a call may need more, which is freed at once.
+  // Throws std::bad_alloc. A thread keeps memory for six that live at a time: two operands and a
+  // result in another layout, those of an input gradient's phases, what a convolution shares among its
+  // threads, and what each of them has for a task. The handler of a signal that interrupts a call may need more, which is freed at once.
   explicit Scratch(Index bytes);
   ~Scratch();
   Scratch(const Scratch&) = delete;
