@@ -145,15 +145,6 @@ struct GatherKernel {
   std::ptrdiff_t lanes, most_vectors;
   std::ptrdiff_t most_rows[max_vectors];       // [columns / lanes - 1]
   GatherTile<T> tiles[max_rows][max_vectors];  // [rows - 1][columns / lanes - 1]
-
-  std::ptrdiff_t vectors(std::ptrdiff_t columns) const { return (columns + lanes - 1) / lanes; }
-  std::ptrdiff_t mr(std::ptrdiff_t columns) const { return most_rows[vectors(columns) - 1]; }
-
-  // Of panels that hold n columns, as few as there can be and nearly equal.
-  std::ptrdiff_t nr(std::ptrdiff_t n) const {
-    const std::ptrdiff_t all = vectors(n), panels = (all + most_vectors - 1) / most_vectors;
-    return panels ? (all + panels - 1) / panels * lanes : lanes;
-  }
 };
 
 // The weight gradient of one plane and some output channels:

@@ -113,7 +113,7 @@ void PixelProducts<T>::add_tiles(Index depth, const T* planes, Index count,
                                  const std::ptrdiff_t* rows, bool accumulate) const {
   const GatherKernel<T>& kernel = kernels_of<T>().gather;
   constexpr Index line = 64 / sizeof(T);
-  const Index vectors = kernel.vectors(channels), tiles = ceil_div(count, kernel.mr(channels));
+  const Index vectors = gather_vectors<T>(channels), tiles = ceil_div(count, gather_rows<T>(channels));
   for (Index i = 0; i < tiles; ++i) {
     const Range these = piece(i, tiles, count, 1);
     const Index fetched = i * depth * line;

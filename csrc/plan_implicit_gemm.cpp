@@ -58,8 +58,8 @@ double gathering_cost(const Conv2d& p) {
   const GatherKernel<T>& kernel = kernels_of<T>().gather;
   const Index m = p.group_out(), taps = p.taps();
   if (m < 2 || taps == 0) return std::numeric_limits<double>::infinity();
-  const Index rest = m % kernel.nr(m), vectors = kernel.vectors(rest);
-  const Index sums = rest ? kernel.mr(rest) * vectors : 0;
+  const Index rest = m % gather_width<T>(m), vectors = gather_vectors<T>(rest);
+  const Index sums = rest ? gather_rows<T>(rest) * vectors : 0;
   const double stalls = rest ? std::max(1.0, filling / static_cast<double>(sums)) : 1;
   const double computed =
       static_cast<double>(m - rest) + stalls * static_cast<double>(vectors * kernel.lanes);
@@ -151,9 +151,8 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   const bool by_tap = !in_place && pays_tap_by_tap<T>(p);
   plan.gathers = !in_place && (by_tap || pays_to_gather<T>(p));
   if (plan.gathers) {
-    const GatherKernel<T>& gather = kernels_of<T>().gather;
-    plan.nr = gather.nr(m);
-    plan.mr = gather.mr(plan.nr);
+    plan.nr = gather_width<T>(m);
+    plan.mr = gather_rows<T>(plan.nr);
     plan.weight_panels = {plan.nr, PanelOrder::whole};
   }
   Index image;  // elements of a band's planes, or of an image's cells
@@ -366,8 +365,8 @@ Plan plan_weight_gradient(const Conv2d& p, const char* reason, int threads) {
   }
   const Index m = p.group_out(), taps = p.taps(), channels_in = std::max<Index>(p.group_in(), 1);
   const GatherKernel<T>& kernel = kernels_of<T>().gather;
-  const Index nr = kernel.nr(m);
-  Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, kernel.mr(nr), nr, threads};
+  const Index nr = gather_width<T>(m), mr = gather_rows<T>(nr);
+  Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, mr, nr, threads};
   plan.lanes = kernel.lanes;
   plan.filters = pays_as_dots<T>(p);
   plan.gathers = !plan.filters;

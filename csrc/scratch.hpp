@@ -40,7 +40,8 @@ class Scratch {
 
   // Throws std::bad_alloc. A thread keeps memory for six that live at a time: two operands and a
   // result in another layout, those of an input gradient's phases, what a convolution shares among its
-  // threads, and what each of them has for a task. The handler of a signal that interrupts a call may need more, which is freed at once.
+  // threads, and what each of them has for a task. The handler of a signal that interrupts a call may
+  // need more, which is freed at once.
   explicit Scratch(Index bytes);
   ~Scratch();
   Scratch(const Scratch&) = delete;

@@ -41,7 +41,7 @@ class WeightGradient {
         bands_(ceil_div(p.h.out, plan.band)),
         units_(p.pixels() == 0 ? 0 : bands_ * ceil_div(p.batch, plan.images_at_once)),
         in_panels_(plan.shared == 0),
-        nr_(kernels_of<T>().gather.nr(m_)),
+        nr_(gather_width<T>(m_)),
         pitch_(in_panels_ ? nr_ : padded_m_),
         image_planes_(in_place_ ? x.n : ceil_div(p.group_in(), plan.channel_pieces) * layout_.plane),
         reads_images_(plan.filters && kernels_of<T>().dot_image && suits_images(p, 3, 2) &&
@@ -151,10 +151,10 @@ class WeightGradient {
   void multiply(Range taps, Range pixels, Index count, const T* planes, const T* panel, T* sums,
                 bool accumulate) const {
     const GatherKernel<T>& kernel = kernels_of<T>().gather;
-    const Index tiles = ceil_div(taps.size(), kernel.mr(count));
+    const Index tiles = ceil_div(taps.size(), gather_rows<T>(count));
     for (Index i = 0; i < tiles; ++i) {
       const Range rows = piece(i, tiles, taps.size(), 1);
-      kernel.tiles[rows.size() - 1][kernel.vectors(count) - 1](
+      kernel.tiles[rows.size() - 1][gather_vectors<T>(count) - 1](
           pixels.size(), planes, tap_offsets_.data() + taps.begin + rows.begin,
           pixel_offsets_.data() + pixels.begin, panel, nr_, panel, sums + rows.begin * pitch_,
           row_offsets_.data(), accumulate);
