@@ -49,23 +49,4 @@ const GemmKernel<T>& gemm_kernel(std::ptrdiff_t m) {
   return m == 1 ? kernels.row : m <= kernels.few_rows.mr ? kernels.few_rows : kernels.matrix;
 }
 
-// The tiles that gather: vectors and most rows of those with so many columns, and the width of panels for n
-// columns, as few as there can be and nearly equal.
-template <class T>
-std::ptrdiff_t gather_vectors(std::ptrdiff_t columns) {
-  const std::ptrdiff_t lanes = kernels_of<T>().gather.lanes;
-  return (columns + lanes - 1) / lanes;
-}
-template <class T>
-std::ptrdiff_t gather_rows(std::ptrdiff_t columns) {
-  return kernels_of<T>().gather.most_rows[gather_vectors<T>(columns) - 1];
-}
-template <class T>
-std::ptrdiff_t gather_width(std::ptrdiff_t n) {
-  const GatherKernel<T>& kernel = kernels_of<T>().gather;
-  const std::ptrdiff_t all = gather_vectors<T>(n), most = kernel.most_vectors;
-  const std::ptrdiff_t panels = (all + most - 1) / most;
-  return panels ? (all + panels - 1) / panels * kernel.lanes : kernel.lanes;
-}
-
 }  // namespace convpool

@@ -37,6 +37,23 @@ Index tile_rows(Index m) {
   return m > most && m < 2 * most ? ceil_div(m, 2) : most;
 }
 
+// The tiles that gather: vectors and most rows of those with so many columns, and the width of panels for n
+// columns, as few as there can be and nearly equal.
+template <class T>
+Index gather_vectors(Index columns) {
+  return ceil_div(columns, kernels_of<T>().gather.lanes);
+}
+template <class T>
+Index gather_rows(Index columns) {
+  return kernels_of<T>().gather.most_rows[gather_vectors<T>(columns) - 1];
+}
+template <class T>
+Index gather_width(Index n) {
+  const GatherKernel<T>& kernel = kernels_of<T>().gather;
+  const Index vectors = std::max<Index>(gather_vectors<T>(n), 1);
+  return ceil_div(vectors, ceil_div(vectors, kernel.most_vectors)) * kernel.lanes;
+}
+
 // A panel of the left operand as the kernel reads it.
 template <class T>
 struct LeftPanel {

@@ -1,8 +1,8 @@
 #include "layouts.hpp"
 
 #include <algorithm>
-#include <numeric>
 
+#include "cache.hpp"
 #include "dispatch.hpp"
 #include "threads.hpp"
 
@@ -42,11 +42,9 @@ void transpose_images(int threads, Index images, Index rows, Index columns, cons
   const Index block = std::max(block_cells / other / line, Index{1}) * line;
   const Index blocks = ceil_div(length, block), total = images * blocks;
   const Index at_once = ceil_div(task_cells, block * other);
-  // Lines of so many columns of the result fit the cache, however few of its sets their distance
-  // leaves: 2x for planes of 64x64.
-  constexpr Index set_bytes = 4096, ways = 8;
-  const Index sets = set_bytes / std::gcd(set_bytes, rows * Index{sizeof(T)});
-  const Index columns_at_once = std::max(ways / 2 * sets, kernels_of<T>().gather.lanes);
+  // Of so many columns of the result lines stay in the cache: 2x for planes of 64x64.
+  const Index kept = lines_kept(rows * Index{sizeof(T)});
+  const Index columns_at_once = std::max(kept / 2, kernels_of<T>().gather.lanes);
   parallel_for(threads, ceil_div(total, at_once), [&](Index task) {
     const Index end = std::min((task + 1) * at_once, total);
     for (Index i = task * at_once; i < end; ++i) {

@@ -1,7 +1,6 @@
 #include "pack.hpp"
 
-#include <numeric>
-
+#include "cache.hpp"
 #include "copies.hpp"
 #include "dispatch.hpp"
 #include "numeric.hpp"
@@ -154,14 +153,13 @@ void pack_panels(const Matrix<T>& matrix, Index depth, Index count, Index width,
   }
 }
 
-// Rows whose distance is a power of two times a cache line meet few sets of the first-level cache, where their
-// lines stay until they are full: of images of 112x112 there is room for 32, of 3x3 weights of 512
-// channels for 16. 1.1 to 1.2x for layers of 64 channels, 1.7x for the gradient of such weights.
+// As many rows at a time as the first-level cache keeps lines of: 32 for images of 112x112, 16 for 3x3
+// weights of 512 channels. 1.1 to 1.2x for layers of 64 channels, 1.7x for the gradient of such weights.
 template <class T>
 void transpose_apart(const T* from, Index from_row, Index rows, Index columns, T* to, Index to_row) {
-  constexpr Index line = 64 / sizeof(T), sets = 64, ways = 8;
-  const Index lines = ways * sets / std::gcd(sets, to_row / line);
-  const Index few = std::clamp(lines / line * line, line, 2 * line);
+  constexpr Index line = 64 / sizeof(T);
+  const Index kept = lines_kept(to_row * Index{sizeof(T)});
+  const Index few = std::clamp(kept / line * line, line, 2 * line);
   for (Index j = 0; j < columns; j += few) {
     kernels_of<T>().transpose_rows(from + j, from_row, rows, std::min(few, columns - j), to + j * to_row,
                                    to_row);

@@ -42,7 +42,6 @@ void add_columns(const Conv2d& p, const T* cols, Index ld, Range channels, Range
 template <class T>
 void pack_panels(const Matrix<T>& matrix, Index depth, Index count, Index width, T* panels);
 
-
 // to[j*to_row + i]  =  from[i*from_row + j]  for i < rows, j < columns, where the rows of `to` may be pages
 // apart.
 template <class T>

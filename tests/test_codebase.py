@@ -56,6 +56,7 @@ LAYERS = [
     "planes",
     "copies",
     "layouts",
+    "cache",
     "scratch",
     "threads",
     "numeric",
