@@ -56,7 +56,7 @@ def growth(call: Callable[[], object], times: int) -> int:
 
 
 def check_leaks(call: Callable[[], object], *objects: object) -> None:
-    times = 200
+    times = 100
     gc.collect()
     before = [sys.getrefcount(each) for each in objects]
     # Caches fill up, some by kilobytes and late; a leak goes on. No object is as small as 8 bytes.
