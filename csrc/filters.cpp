@@ -17,15 +17,15 @@ Filter<T>::Filter(const Conv2d& p, const Plan& plan, const PlaneLayout& layout)
   // No plain sum is longer than two blocks of the matrix product.
   const Index rows = std::max<Index>(2 * GemmBlocks::depth / p.w.kernel, 1);
   blocks_ = ceil_div(p.h.kernel, rows);
-  // Sums that go down a band take as many output rows as a row of cells meets.
+  // Sums that go down a band of a small plane take as many output rows as a row of cells meets.
   const Index last_band = p.h.out - (ceil_div(p.h.out, plan.band) - 1) * plan.band;
   const bool rolls = last_band >= ceil_div(p.h.kernel, p.h.stride);
   const KernelsFor<T>& kernels = kernels_of<T>();
   const bool is_small = p.in_plane() <= kernels.most_cells;
-  reads_images_ = kernels.filter_image &&
-                  (suits_images(p, 3, 2) ||
-                   (suits_images(p, 5, kernels.most_square_stride) && rolls) ||
-                   (suits_images(p, 7, kernels.most_square_stride) && rolls && is_small));
+  const Index stride = kernels.most_square_stride;
+  const bool suits_square = suits_images(p, 5, stride) || suits_images(p, 7, stride);
+  reads_images_ =
+      kernels.filter_image && (suits_images(p, 3, 2) || (suits_square && (rolls || !is_small)));
 }
 
 template <class T>

@@ -77,7 +77,8 @@ struct FilterTask {
 //       +  sum over r, s < size of  w[size*r + s] * cell(top + i*stride + r, left + j*stride + s)
 //
 // where cell(r, s) is x[r*x_row + s], or zero outside of x_rows x x_columns cells.
-// - size is 3; or 5 or 7 with a stride up to most_square_stride, at least size / stride rows, rounded up.
+// - size is 3; or 5 or 7 with a stride up to most_square_stride. In planes of up to most_cells there are at
+//   least size / stride rows then, rounded up.
 // - Sizes >= 1; stride is 1 or 2; top and left may be negative; zeros are x_columns of them.
 // - Nothing outside of the image is read, nothing outside of the rows of y is written.
 template <class T>
@@ -232,7 +233,7 @@ struct KernelsFor {
   // Of images that are read where they stand; null without masked loads, and for whole numbers.
   ImageTiles<T> image_tiles = {};
   void (*filter_image)(const ImageFilterTask<T>&) = nullptr;
-  std::ptrdiff_t most_cells = 0;          // in a plane, for which it pays with 7x7; else any
+  std::ptrdiff_t most_cells = 0;          // in planes that 5x5 and 7x7 go down; in others along the rows
   std::ptrdiff_t most_square_stride = 1;  // of 5x5 and 7x7 for it
   void (*dot_image)(const ImageDotTask<T>&) = nullptr;
   void (*spread_image)(const ImageSpreadTask<T>&) = nullptr;
