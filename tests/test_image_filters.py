@@ -89,14 +89,17 @@ LARGE_PLANES = [
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (7, 1)])
 @pytest.mark.parametrize("plane", LARGE_PLANES)
 def test_planes_beyond_the_first_level_cache(
-    plane: tuple[int, int], stride: int, dtype: type
+    plane: tuple[int, int], kernel: int, stride: int, dtype: type
 ) -> None:
     x, bias = integers((1, 2, *plane), dtype, seed=13), integers((2,), dtype, seed=14)
-    w = integers((2, 2, 3, 3), dtype, seed=15)
+    w = integers((2, 2, kernel, kernel), dtype, seed=15)
     for padding in (1, 3, ((2, 0), (0, 9)), ((0, 2), (20, -1))):
+        (top, bottom), (left, right) = np.broadcast_to(padding, (2, 2))
+        if plane[0] + top + bottom < kernel or plane[1] + left + right < kernel:
+            continue
         for weight, groups in ((w, 1), (w[:, :1], 2)):
             options = {"stride": stride, "padding": padding, "groups": groups}
             expected = reference.conv2d(x, weight, bias, **options)
@@ -139,8 +142,11 @@ def test_paddings_with_large_kernels(padding: object, kernel: int, stride: int) 
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [5, 7])
-def test_large_kernels_that_are_not_finite_meet_the_padding(kernel: int, stride: int) -> None:
-    x = np.ones((1, 1, 9, 20), np.float32)
+@pytest.mark.parametrize("width", [20, 500])
+def test_large_kernels_that_are_not_finite_meet_the_padding(
+    width: int, kernel: int, stride: int
+) -> None:
+    x = np.ones((1, 1, 9, width), np.float32)
     options = {"stride": stride, "padding": kernel // 2}
     for tap in range(kernel * kernel):
         w = np.ones((1, 1, kernel, kernel), np.float32)
