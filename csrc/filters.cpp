@@ -21,11 +21,10 @@ Filter<T>::Filter(const Conv2d& p, const Plan& plan, const PlaneLayout& layout)
   const Index last_band = p.h.out - (ceil_div(p.h.out, plan.band) - 1) * plan.band;
   const bool rolls = last_band >= ceil_div(p.h.kernel, p.h.stride);
   const KernelsFor<T>& kernels = kernels_of<T>();
-  const bool is_small = p.in_plane() <= kernels.most_cells;
   const Index stride = kernels.most_square_stride;
   const bool suits_square = suits_images(p, 5, stride) || suits_images(p, 7, stride);
-  reads_images_ =
-      kernels.filter_image && (suits_images(p, 3, 2) || (suits_square && (rolls || !is_small)));
+  reads_images_ = kernels.filter_image && (suits_images(p, 3, 2) ||
+                                           (suits_square && (rolls || filters_along_rows<T>(p))));
 }
 
 template <class T>

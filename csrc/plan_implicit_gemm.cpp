@@ -47,7 +47,12 @@ Index channels_at_once(const Conv2d& p) {
   return GemmBlocks::depth_of(p.group_in());
 }
 
-constexpr double pipelined_sums = 8;  // keep it full
+// How much longer the tiles that gather for so many columns take than if their sums kept the pipeline full.
+template <class T>
+double stalls(Index columns) {
+  constexpr double filling = 8;  // sums
+  return std::max(1.0, filling / static_cast<double>(gather_rows<T>(columns) * gather_vectors<T>(columns)));
+}
 
 // The kernel that gathers computes whole vectors of output channels, and the sums are transposed at
 // the end, which takes as long as this many multiply-adds of each. In exchange it needs no vectors
@@ -59,11 +64,10 @@ double gathering_cost(const Conv2d& p) {
   const GatherKernel<T>& kernel = kernels_of<T>().gather;
   const Index m = p.group_out(), taps = p.taps();
   if (m < 2 || taps == 0) return std::numeric_limits<double>::infinity();
-  const Index rest = m % gather_width<T>(m), vectors = gather_vectors<T>(rest);
-  const Index sums = rest ? gather_rows<T>(rest) * vectors : 0;
-  const double stalls = rest ? std::max(1.0, pipelined_sums / static_cast<double>(sums)) : 1;
-  const double computed =
-      static_cast<double>(m - rest) + stalls * static_cast<double>(vectors * kernel.lanes);
+  const Index rest = m % gather_width<T>(m);
+  const double computed_rest =
+      rest ? stalls<T>(rest) * static_cast<double>(round_up(rest, kernel.lanes)) : 0;
+  const double computed = static_cast<double>(m - rest) + computed_rest;
   return computed / static_cast<double>(m) * (1 + transposing / static_cast<double>(taps));
 }
 
@@ -74,9 +78,7 @@ constexpr double vectors_of_pixels_cost = 1.25;
 // with AVX2, but not in small images, which go tap by tap.
 template <class T>
 bool pays_to_gather(const Conv2d& p) {
-  const Index width = gather_width<T>(p.group_out());
-  const double sums = static_cast<double>(gather_rows<T>(width) * gather_vectors<T>(width));
-  return gathering_cost<T>(p) * std::max(1.0, pipelined_sums / sums) < vectors_of_pixels_cost;
+  return gathering_cost<T>(p) * stalls<T>(gather_width<T>(p.group_out())) < vectors_of_pixels_cost;
 }
 
 // A dilation may spread a few taps over more cells than any memory has.
@@ -141,9 +143,8 @@ Index fitting_band(const Conv2d& p, const Plan& plan, Index bytes) {
   }
   band = ceil_div(height, ceil_div(height, band));
   // Filters along the rows take four of them at a time: 1.2x for 5x5 on 1080x1920, whose bands were of 13.
-  const bool along_rows = plan.filters && p.in_plane() > kernels_of<T>().most_cells;
   const Index fours = band / 4 * 4;
-  return along_rows && fours >= shortest ? fours : band;
+  return plan.filters && filters_along_rows<T>(p) && fours >= shortest ? fours : band;
 }
 
 template <class T>
@@ -223,6 +224,11 @@ bool suits_images(const Conv2d& p, Index kernel, Index most_stride) {
            a.pad_mode == PadMode::constant;
   };
   return p.pad_value == 0 && suits(p.h) && suits(p.w) && p.h.stride == p.w.stride;
+}
+
+template <class T>
+bool filters_along_rows(const Conv2d& p) {
+  return p.in_plane() > kernels_of<T>().most_cells;
 }
 
 template <class T>
@@ -433,6 +439,7 @@ PlaneLayout layout_of(const Conv2d& p, const Plan& plan) {
   template Plan plan_weight_gradient<T>(const Conv2d&, const char*, int);    \
   template PlaneLayout layout_of<T>(const Conv2d&, const Plan&);    \
   template bool pays_tap_by_tap<T>(const Conv2d&);    \
+  template bool filters_along_rows<T>(const Conv2d&);    \
   template bool suits_image_tiles<T>(const Conv2d&);              \
   template bool spreads_images<T>(const Conv2d&);
 INSTANTIATE(float)

@@ -31,6 +31,10 @@ bool few_cells(const Conv2d& p);
 // stand: zeros around the image, the same stride both ways, no dilation.
 bool suits_images(const Conv2d& p, Index kernel, Index most_stride);
 
+// Whether filters of this image go along its rows, four at a time, since it is too large to go down it.
+template <class T>
+bool filters_along_rows(const Conv2d& p);
+
 // Whether this is a 3x3 convolution for ImageTiles: with at most one column of padding, so that no vector
 // but the first and the last of a tile meets it.
 template <class T>
