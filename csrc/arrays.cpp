@@ -300,6 +300,11 @@ Prepared Operand::strided(Type type, Layout layout, int threads, Home home) cons
   return prepared(type, layout, threads, home);
 }
 
+Prepared Operand::in_place(Type type, Layout layout) const {
+  const py::array array = plain(array_, dtype_of(type));
+  return Prepared(layout == Layout::nhwc && array.ndim() >= 3 ? with_axes(array, true) : array);
+}
+
 py::array Operand::as_complex(const py::dtype& dtype, Layout layout) const {
   const Silence silence;
   return channels_first(layout).attr("astype")(dtype, "copy"_a = false);

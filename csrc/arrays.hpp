@@ -96,6 +96,8 @@ class Operand {
                     Home home = Home::scratch) const;
   // The same, but any strides that are cheap to read stay.
   Prepared strided(Type type, Layout layout, int threads, Home home = Home::scratch) const;
+  // The same, but channels stay last.
+  Prepared in_place(Type type, Layout layout) const;
   py::array prepared_indices(Layout layout) const;
 
   // No element is larger in absolute value; for integers.

@@ -94,7 +94,7 @@ class AverageGradient {
     Scratch scratch(scratch_bytes());
     const SumRule<V, V> rule(reversed_, false);
     Horizontal horizontal(reversed_, rule, reversed_columns_, scratch);
-    RowDivision<V> division(rows_, columns_, rows_at_once_, scratch);
+    RowDivision<V> division(p_, rows_, columns_, rows_at_once_, scratch);
     V* shares = scratch.take<V>(rows_at_once_ * p_.w.out);
     V* spread = scratch.take<V>(planes_at_once_ * p_.h.out * p_.w.in);
     V* row = scratch.take<V>(p_.w.in);

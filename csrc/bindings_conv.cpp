@@ -45,7 +45,9 @@ bool transformed(Plan& plan, const Numbers& numbers, const Conv2d& p, Operation 
                  int threads, const Transforms& by_fft) {
   if (plan.algorithm != Algorithm::fft) return false;
   if (by_fft()) return true;
-  plan = plan_for(numbers, p, operation, "auto", threads, false);
+  Conv2d moved = p;  // arrays that are not where the user has them
+  moved.channels_last = false;
+  plan = plan_for(numbers, moved, operation, "auto", threads, false);
   return false;
 }
 
@@ -153,10 +155,11 @@ py::object pack_weight(Object weight_object, Object groups_object, Object dtype)
 }
 
 // A 1x1 convolution reads the image as a matrix, which takes rows that follow each other.
-Prepared prepared_images(const Operand& x, const Conv2d& p, Type type, Layout layout, int threads,
+Prepared prepared_images(const Operand& x, const Conv2d& p, const Plan& plan, Type type, Layout layout,
                          Home home) {
-  return columns_are_input(p) ? x.prepared(type, layout, threads, home)
-                              : x.strided(type, layout, threads, home);
+  if (plan.reads_channels_last) return x.in_place(type, layout);
+  return columns_are_input(p) ? x.prepared(type, layout, plan.threads, home)
+                              : x.strided(type, layout, plan.threads, home);
 }
 
 py::object conv2d(Object x_object, Object weight_object, Object bias_object, Object stride,
@@ -176,7 +179,8 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
   Geometry geometry = to_geometry(stride, padding, dilation, groups, pad_mode);
   geometry.pad_value = to_pad_value(numbers, pad_value);
   const Images images = x.images(layout);
-  const Conv2d p = make_conv2d(images, weight.shape(), geometry);
+  Conv2d p = make_conv2d(images, weight.shape(), geometry);
+  p.channels_last = layout == Layout::nhwc;
   bias.check(p.out_channels);
   const double terms = static_cast<double>(p.taps());
   choose_compute_type(numbers, terms,
@@ -192,10 +196,10 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
   const Type type = numbers.compute;
   bias.prepare(type);
   const Home home = home_for(plan);
-  const Prepared xs = prepared_images(x, p, type, layout, n_threads, home);
+  const Prepared xs = prepared_images(x, p, plan, type, layout, home);
   const Prepared ws = weight.prepared(type);
-  Result y(result_shape(images, p), layout, numbers, out, {&xs.array(), &ws.array(), &bias.array},
-           home);
+  Result y(result_shape(images, p), plan.writes_channels_last ? Layout::nchw : layout, numbers, out,
+           {&xs.array(), &ws.array(), &bias.array}, home);
   const auto by_fft = [&] { return conv2d_by_fft(p, plan, numbers, xs, ws, bias.array, y.array()); };
   if (transformed(plan, numbers, p, Operation::forward, n_threads, by_fft)) return y.finish(n_threads);
   if (prepared) prepared->use(p, type, ws, plan);
@@ -334,7 +338,7 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   const Type type = numbers.compute;
   const Home home = home_for(plan);
   const Prepared dys = dy.prepared(type, layout, n_threads, home);
-  const Prepared xs = prepared_images(x, p, type, layout, n_threads, home);
+  const Prepared xs = prepared_images(x, p, plan, type, layout, home);
   Result dw(shape, Layout::nchw, numbers, out, {&dys.array(), &xs.array()}, home);
   const auto by_fft = [&] { return grad_weight_by_fft(p, plan, numbers, dys, xs, dw.array()); };
   if (transformed(plan, numbers, p, Operation::grad_weight, n_threads, by_fft)) return dw.finish();
@@ -457,20 +461,17 @@ py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Obj
   const Layout layout = to_layout(layout_word);
   const Images images = parse_images("x_shape", to_shape("x_shape", x_shape), layout);
   const Geometry geometry = to_geometry(stride, padding, dilation, groups, py::str("constant"));
-  const Conv2d p = make_conv2d(images, to_shape("weight_shape", weight_shape), geometry);
+  Conv2d p = make_conv2d(images, to_shape("weight_shape", weight_shape), geometry);
+  p.channels_last = layout == Layout::nhwc;
   // Without values, whole numbers are taken to fill their type.
   const double terms = static_cast<double>(p.taps());
   choose_compute_type(numbers, terms,
                       terms * std::ldexp(1, 16 * static_cast<int>(numbers.result.itemsize())));
   const Plan plan = plan_for(numbers, p, Operation::forward, to_word("algorithm", algorithm), n_threads);
-  // Images with channels last are moved to channels before rows, and results back.
-  Index moved = 0;
-  if (layout == Layout::nhwc && p.in_channels > 1) moved += p.batch * p.in_channels * p.in_plane();
-  if (layout == Layout::nhwc && p.out_channels > 1) moved += p.batch * p.out_channels * p.pixels();
-  const Index scratch_bytes = plan.scratch_bytes + moved * dtype_of(numbers.compute).itemsize();
+  const Index moved_bytes = moved_cells(p, plan) * dtype_of(numbers.compute).itemsize();
   const double flops = 2.0 * static_cast<double>(p.batch) * p.image_multiply_adds();
   return py::make_tuple(plan.name(), plan.instruction_set, py::make_tuple(plan.mr, plan.nr),
-                        scratch_bytes, py::int_(py::float_(flops)),
+                        plan.scratch_bytes + moved_bytes, py::int_(py::float_(flops)),
                         to_tuple(result_shape(images, p)), plan.reason);
 }
 

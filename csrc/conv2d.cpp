@@ -3,6 +3,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "channel_filters.hpp"
 #include "direct.hpp"
 #include "dispatch.hpp"
 #include "gemm.hpp"
@@ -209,7 +210,11 @@ void conv2d_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
   switch (plan.algorithm) {
     case Algorithm::direct: return direct_forward(p, plan.threads, x, w, bias, y);
     case Algorithm::im2col: return im2col_forward(p, plan, x, weights, bias, y);
-    case Algorithm::implicit_gemm: return implicit_gemm_forward(p, plan, x, weights, bias, y);
+    case Algorithm::implicit_gemm:
+      if (plan.filters && plan.writes_channels_last) {
+        return filter_channels_last(p, plan, x, weights, bias, y);
+      }
+      return implicit_gemm_forward(p, plan, x, weights, bias, y);
     case Algorithm::fft: return;  // bindings_conv.cpp calls _fft.py in the place of this function
   }
 }

@@ -29,7 +29,8 @@ std::vector<std::ptrdiff_t> channel_offsets(Index channels) {
 template <class T>
 bool gathers_in_place(const Conv2d& p, const Plan& plan, const View<T>& x) {
   constexpr Index page = 4096 / sizeof(T);
-  return plan.gathers && !plan.cell_pitch && x.w == 1 && x.c % page != 0 && stays_inside(p.h) &&
+  const bool is_near = x.w == 1 || (plan.reads_channels_last && x.c == 1);
+  return plan.gathers && !plan.cell_pitch && is_near && x.c % page != 0 && stays_inside(p.h) &&
          stays_inside(p.w);
 }
 
@@ -49,7 +50,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
   const PlaneLayout layout = in_place ? image_layout(p, x) : layout_of<T>(p, plan);
   const Index image_planes = plan.cell_pitch ? p.in_plane() * plan.cell_pitch
                              : in_place      ? x.n
-                                             : p.group_in() * layout.plane;
+                                             : layout.size(p.group_in());
 
   const auto offsets = plan.cell_pitch      ? channel_offsets(plan.weight_panels.channels)
                        : plan.by_kernel_row ? tap_offsets_by_row(p, layout)
@@ -82,16 +83,19 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
   // Output channels `channels` of a unit whose planes are there, or a row of padding.
   const auto multiply = [&](const Unit& unit, Range channels, const T* planes, T* packed) {
     const auto& [g, images, rows] = unit;
-    const Index plane = images.begin * p.out_channels + g * m;
-    T* const first = y + plane * p.pixels() + rows.begin * p.w.out;
+    const Index plane = images.begin * p.out_channels + g * m, pixel = rows.begin * p.w.out;
     const Index band = rows.size() * p.w.out;
     if (plan.gathers) {
       const T* const cells =
-          in_place ? x.at(images.begin, g * p.group_in(), p.h.cell(rows.begin, 0)) + p.w.cell(0, 0)
+          in_place ? x.at(images.begin, g * p.group_in(), p.h.cell(rows.begin, 0)) + p.w.cell(0, 0) * x.w
                    : planes;
-      pixel_products(images.size(), band, g, channels, cells, weights, bias, packed, first);
+      T* const results = plan.writes_channels_last
+                             ? y + (images.begin * p.pixels() + pixel) * p.out_channels + g * m
+                             : y + plane * p.pixels() + pixel;
+      pixel_products(images.size(), band, g, channels, cells, weights, bias, packed, results);
       return;
     }
+    T* const first = y + plane * p.pixels() + pixel;
     assert(images.size() == 1);
     const T* const starts = bias ? bias + g * m : nullptr;
     const LeftOperand<T> left = weights.matrix(g);

@@ -95,6 +95,22 @@ struct ImageFilterTask {
   std::ptrdiff_t planes, w_plane, x_plane, bias_plane, y_plane;  // how many; from one to the next
 };
 
+// Filters of images with channels last, each channel with its own weights, for some pixels of a row:
+//
+//   y[i*y_step + c]  =  sum over t < taps of  w[t*channels + c] * cells[t][i*x_step + c]  (+ bias[c])
+//
+// for i < pixels, c < channels. Sums run over t in order. Taps >= 1; at least a vector of channels.
+template <class T>
+struct ChannelFilterTask {
+  std::ptrdiff_t channels, taps, pixels;
+  const T* w;
+  const T* const* cells;
+  std::ptrdiff_t x_step;
+  const T* bias;  // or null
+  T* y;
+  std::ptrdiff_t y_step;
+};
+
 // Some output channels of a 3x3 convolution, for images with borders of zeros that are read where they
 // stand:
 //
@@ -229,6 +245,7 @@ struct KernelsFor {
   void (*filter)(const FilterTask<T>&);
   void (*dot_rows)(const DotTask<T>&);
   bool masks_dots;  // dot_rows reads no cell that meets no dy
+  void (*filter_channels)(const ChannelFilterTask<T>&) = nullptr;  // null for whole numbers
 
   // Of images that are read where they stand; null without masked loads, and for whole numbers.
   ImageTiles<T> image_tiles = {};

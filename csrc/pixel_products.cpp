@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "copies.hpp"
 #include "dispatch.hpp"
 
 namespace convpool {
@@ -16,7 +17,11 @@ PixelProducts<T>::PixelProducts(const Conv2d& p, const Plan& plan, const PlaneLa
     return;
   }
   pixels_ = pixel_offsets(p, layout, plan.images_at_once, image_planes, plan.band);
-  for (Index q = 0; q < plan.pixels_at_once; ++q) rows_.push_back(q * plan.nr);
+  in_results_ = plan.writes_channels_last && GemmBlocks::count(p.taps()) == 1;
+  for (Index q = 0; q < plan.pixels_at_once; ++q) {
+    rows_.push_back(q * plan.nr);
+    if (in_results_) result_rows_.push_back(q * p.out_channels);
+  }
 }
 
 template <class T>
@@ -25,13 +30,21 @@ void PixelProducts<T>::operator()(Index images, Index band, Index g, Range chann
                                   T* scratch, T* y) const {
   const Index pixels = images * band, blocks = ceil_div(pixels, plan_.pixels_at_once);
   const Index nr = plan_.nr;
+  T* const packed = scratch + plan_.pixels_at_once * nr;
   for (Index block = 0; block < blocks; ++block) {
     const Range these = piece(block, blocks, pixels, 1);
     for (Index oc = channels.begin; oc < channels.end; oc += nr) {
       const Index count = std::min(nr, channels.end - oc);
       const T* const starts = bias ? bias + g * p_.group_out() + oc : nullptr;
+      // With channels last, images follow each other pixel by pixel: several are whole.
+      T* const pixels_of_y = y + these.begin * p_.out_channels + oc;
+      const bool in_results = in_results_ && count % kernels_of<T>().gather.lanes == 0;
+      T* const sums = in_results ? pixels_of_y : scratch;
+      const Index row = in_results ? p_.out_channels : nr;
       for (Index q = 0; starts && q < these.size(); ++q) {
-        std::fill(std::copy_n(starts, count, scratch + q * nr), scratch + (q + 1) * nr, T(0));
+        T* const first = sums + q * row;
+        std::copy_n(starts, count, first);
+        if (!in_results) std::fill(first + count, first + nr, T(0));
       }
       if (plan_.cell_pitch) {
         if (!starts) std::fill_n(scratch, these.size() * nr, T(0));
@@ -41,7 +54,13 @@ void PixelProducts<T>::operator()(Index images, Index band, Index g, Range chann
           add_taps(true, these, g, oc, count, planes, weights, scratch);
         }
       } else {
-        multiply(these, g, oc, count, planes, weights, starts != nullptr, scratch);
+        multiply(these, g, oc, count, planes, weights, starts != nullptr, packed, sums,
+                 (in_results ? result_rows_ : rows_).data());
+      }
+      if (in_results) continue;
+      if (plan_.writes_channels_last) {
+        copy_rows(scratch, 1, nr, these.size(), count, pixels_of_y, p_.out_channels);
+        continue;
       }
       for (Index q = these.begin, end; q < these.end; q = end) {
         const Index n = q / band;
@@ -56,15 +75,14 @@ void PixelProducts<T>::operator()(Index images, Index band, Index g, Range chann
 // sums (pixels x nr)  =  (accumulate ? sums : 0) + columns' (pixels x taps) * w' (taps x nr)
 template <class T>
 void PixelProducts<T>::multiply(Range pixels, Index g, Index oc, Index count, const T* planes,
-                                const Weights<T>& weights, bool accumulate, T* sums) const {
-  const Index taps = p_.taps();
-  T* const packed = sums + plan_.pixels_at_once * plan_.nr;
-  const Index block = GemmBlocks::depth_of(taps);
+                                const Weights<T>& weights, bool accumulate, T* packed, T* sums,
+                                const std::ptrdiff_t* rows) const {
+  const Index taps = p_.taps(), block = GemmBlocks::depth_of(taps);
   for (Index k0 = 0; k0 < taps; k0 += block) {
     const Index depth = std::min(block, taps - k0);
     const T* const panel = weights.block(g, oc, count, k0, depth, packed);
     add_tiles(depth, planes, pixels.size(), pixels_.data() + pixels.begin, taps_.data() + k0, panel,
-              plan_.nr, count, sums, rows_.data(), accumulate || k0 > 0);
+              plan_.nr, count, sums, rows, accumulate || k0 > 0);
   }
 }
 

@@ -27,13 +27,14 @@ class PixelProducts {
   PixelProducts(const Conv2d& p, const Plan& plan, const PlaneLayout& layout, Index image_planes,
                 const std::vector<std::ptrdiff_t>& taps);
 
-  // y begins at the first of the pixels, of which each of some images has `band`.
+  // y begins at the first of the pixels (and of the group's channels, if they are last), of which each of some images has `band`.
   void operator()(Index images, Index band, Index g, Range channels, const T* planes,
                   const Weights<T>& weights, const T* bias, T* scratch, T* y) const;
 
  private:
   void multiply(Range pixels, Index g, Index oc, Index count, const T* planes,
-                const Weights<T>& weights, bool accumulate, T* sums) const;
+                const Weights<T>& weights, bool accumulate, T* packed, T* sums,
+                const std::ptrdiff_t* rows) const;
   void add_taps(bool padding, Range pixels, Index g, Index oc, Index count, const T* planes,
                 const Weights<T>& weights, T* sums) const;
   void add_tiles(Index depth, const T* planes, Index count, const std::ptrdiff_t* cells,
@@ -44,6 +45,10 @@ class PixelProducts {
   const Plan& plan_;
   const std::vector<std::ptrdiff_t>& taps_;
   std::vector<std::ptrdiff_t> pixels_, rows_;  // where each pixel stands in the planes, and its sums
+  // Sums that are not in blocks meet memory once: whole vectors of them where the results are, if channels
+  // are last. 1.1x for 1x1 layers.
+  bool in_results_ = false;
+  std::vector<std::ptrdiff_t> result_rows_;
   TapPixels tap_pixels_;
 };
 

@@ -99,6 +99,14 @@ Unsupported without_phases(const std::string& request) {
 
 }  // namespace
 
+Index moved_cells(const Conv2d& p, const Plan& plan) {
+  const auto moved = [&](bool stays, Index channels, Index plane) {
+    return !p.channels_last || stays || channels == 1 ? 0 : p.batch * channels * plane;
+  };
+  return moved(plan.reads_channels_last, p.in_channels, p.in_plane()) +
+         moved(plan.writes_channels_last, p.out_channels, p.pixels());
+}
+
 void use_packed_weights(Plan& plan, const void* packed) {
   plan.shared = plan.share_columns ? plan.columns : 0;
   plan.left_in_place = false;
@@ -122,10 +130,16 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
     if (operation == Operation::grad_input && suits_input_gradient(p)) {
       return plan_input_gradient<T>(p, "convolutions of dy", threads);
     }
+    if (operation == Operation::forward && suits_channel_filters<T>(p)) {
+      return plan_channel_filters<T>(p, "depthwise, channels last", threads);
+    }
     const char* reason = reason_for_direct(p, operation);
     if (reason) return plan_direct<T>(p, operation, reason, threads);
     if (operation == Operation::forward && columns_are_input(p) && pays_tap_by_tap<T>(p)) {
       return plan_implicit_gemm<T>(p, "few pixels of many channels", threads);
+    }
+    if (columns_are_input(p) && p.channels_last && pays_to_gather<T>(p)) {
+      return plan_implicit_gemm<T>(p, "1x1, channels last", threads);
     }
     if (operation == Operation::forward && !columns_are_input(p) && few_cells(p)) {
       return plan_implicit_gemm<T>(p, "not 1x1", threads);
@@ -136,6 +150,9 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
     return plan_im2col<T>(p, operation, "1x1, widely dilated, or a padding mode", threads);
   }
   if (request == "implicit_gemm") {
+    if (operation == Operation::forward && suits_channel_filters<T>(p)) {
+      return plan_channel_filters<T>(p, "requested", threads);
+    }
     if (operation == Operation::forward) return plan_implicit_gemm<T>(p, "requested", threads);
     if (operation == Operation::grad_input && has_phases(p)) {
       return plan_input_gradient<T>(p, "requested", threads);

@@ -11,6 +11,9 @@ template <class T>
 Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads,
                  bool may_transform = false);
 
+// Cells of x and y that are moved, if a forward plan does not leave channels last where they are.
+Index moved_cells(const Conv2d& p, const Plan& plan);
+
 // Makes a forward plan take weights that were packed before as its weight_panels say.
 void use_packed_weights(Plan& plan, const void* packed);
 

@@ -2,6 +2,7 @@
 
 #include <limits>
 #include <new>
+#include <type_traits>
 
 #include "gradient_phases.hpp"
 #include "numeric.hpp"
@@ -39,7 +40,9 @@ constexpr Index gathered_cells_bytes = Index{1} << 19;
 
 template <class T>
 PlaneLayout layout_of(const Conv2d& p, const Plan& plan, Index band) {
-  return plan.gathers ? gather_layout(p, band, 64 / sizeof(T)) : plane_layout(p, band, plan.lanes);
+  constexpr Index line = 64 / sizeof(T);
+  if (!plan.gathers) return plane_layout(p, band, plan.lanes);
+  return plan.reads_channels_last ? cell_layout(p, band, line) : gather_layout(p, band, line);
 }
 
 // Blocks of a sum that goes tap by tap: nearly equal, none longer than other plain sums.
@@ -54,13 +57,13 @@ double stalls(Index columns) {
   return std::max(1.0, filling / static_cast<double>(gather_rows<T>(columns) * gather_vectors<T>(columns)));
 }
 
-// The kernel that gathers computes whole vectors of output channels, and the sums are transposed at
-// the end, which takes as long as this many multiply-adds of each. In exchange it needs no vectors
-// of pixels, which are unaligned and overhang the rows: 1.1x at 56 pixels a row, 1.4x at 10. What it
-// computes over what is needed:
+// The kernel that gathers computes whole vectors of output channels. Unless channels are last, the sums
+// are transposed at the end, which takes as long as this many multiply-adds of each. In exchange it needs
+// no vectors of pixels, which are unaligned and overhang the rows: 1.1x at 56 pixels a row, 1.4x at 10.
+// What it computes over what is needed:
 template <class T>
 double gathering_cost(const Conv2d& p) {
-  constexpr double transposing = 12;
+  const double transposing = p.channels_last ? 0 : 12;
   const GatherKernel<T>& kernel = kernels_of<T>().gather;
   const Index m = p.group_out(), taps = p.taps();
   if (m < 2 || taps == 0) return std::numeric_limits<double>::infinity();
@@ -74,13 +77,6 @@ double gathering_cost(const Conv2d& p) {
 // The same for vectors of pixels.
 constexpr double vectors_of_pixels_cost = 1.25;
 
-// Panels of one vector may have too few sums to keep the pipeline full. 1.1 to 1.35x for 8 output channels
-// with AVX2, but not in small images, which go tap by tap.
-template <class T>
-bool pays_to_gather(const Conv2d& p) {
-  return gathering_cost<T>(p) * stalls<T>(gather_width<T>(p.group_out())) < vectors_of_pixels_cost;
-}
-
 // A dilation may spread a few taps over more cells than any memory has.
 void check_planes(const Conv2d& p, Index lanes) {
   const double channels = static_cast<double>(std::max<Index>(p.group_in(), 1));
@@ -88,6 +84,13 @@ void check_planes(const Conv2d& p, Index lanes) {
 }
 
 }  // namespace
+
+// Panels of one vector may have too few sums to keep the pipeline full. 1.1 to 1.35x for 8 output channels
+// with AVX2, but not in small images, which go tap by tap.
+template <class T>
+bool pays_to_gather(const Conv2d& p) {
+  return gathering_cost<T>(p) * stalls<T>(gather_width<T>(p.group_out())) < vectors_of_pixels_cost;
+}
 
 template <class T>
 bool pays_tap_by_tap(const Conv2d& p) {
@@ -126,7 +129,7 @@ template <class T>
 Index fitting_band(const Conv2d& p, const Plan& plan, Index bytes) {
   const Index height = std::max<Index>(p.h.out, 1);
   const auto planes = [&](Index band) {
-    return p.group_in() * layout_of<T>(p, plan, band).plane * Index{sizeof(T)};
+    return layout_of<T>(p, plan, band).size(p.group_in()) * Index{sizeof(T)};
   };
   // What every band needs for its height of windows, and each further row adds.
   const Index fixed = planes(1), row = std::max<Index>(p.h.out > 1 ? planes(2) - fixed : 0, 1);
@@ -165,6 +168,8 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
     plan.mr = gather_rows<T>(plan.nr);
     plan.weight_panels = {plan.nr, PanelOrder::whole};
   }
+  // Where pixels are rows and cells are gathered, they may be so with channels last too.
+  plan.reads_channels_last = plan.writes_channels_last = p.channels_last && plan.gathers;
   Index image;  // elements of a band's planes, or of an image's cells
   if (by_tap) {
     // Cells are an odd number of cache lines apart, as planes are for gathering.
@@ -176,7 +181,7 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   } else {
     check_planes(p, kernel.lanes);
     plan.band = fitting_band<T>(p, plan, plan.gathers ? gathered_planes_bytes : planes_bytes);
-    image = p.group_in() * layout_of<T>(p, plan).plane;
+    image = layout_of<T>(p, plan).size(p.group_in());
   }
   const Index bands = ceil_div(p.h.out, plan.band);
   if (threads > 1) share_if_few(plan, p.groups * p.batch * bands, m);
@@ -236,6 +241,24 @@ bool suits_image_tiles(const Conv2d& p) {
   const Index last = p.w.cell(p.w.out - 1, p.w.kernel - 1);
   return kernels_of<T>().image_tiles.of[0] && GemmBlocks::count(p.taps()) == 1 &&
          suits_images(p, 3, 2) && p.w.pad_before <= 1 && last <= p.w.in;
+}
+
+template <class T>
+bool suits_channel_filters(const Conv2d& p) {
+  return !std::is_integral_v<T> && p.group_in() == 1 && p.group_out() == 1 && p.pixels() > 0 &&
+         p.channels_last && p.in_channels >= kernels_of<T>().gather.lanes &&
+         GemmBlocks::count(p.taps()) == 1;
+}
+
+template <class T>
+Plan plan_channel_filters(const Conv2d& p, const char* reason, int threads) {
+  Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, 1,
+            kernels_of<T>().gather.lanes, threads};
+  plan.filters = plan.reads_channels_last = plan.writes_channels_last = true;
+  plan.left = p.window() * p.in_channels;
+  plan.columns = p.w.in * p.in_channels;
+  plan.scratch_bytes = Scratch::bytes<T>(plan.left) + Scratch::bytes<T>(plan.columns);
+  return plan;
 }
 
 template <class T>
@@ -438,7 +461,10 @@ PlaneLayout layout_of(const Conv2d& p, const Plan& plan) {
   template Plan plan_input_gradient<T>(const Conv2d&, const char*, int);    \
   template Plan plan_weight_gradient<T>(const Conv2d&, const char*, int);    \
   template PlaneLayout layout_of<T>(const Conv2d&, const Plan&);    \
+  template bool pays_to_gather<T>(const Conv2d&);    \
   template bool pays_tap_by_tap<T>(const Conv2d&);    \
+  template bool suits_channel_filters<T>(const Conv2d&);    \
+  template Plan plan_channel_filters<T>(const Conv2d&, const char*, int);    \
   template bool filters_along_rows<T>(const Conv2d&);    \
   template bool suits_image_tiles<T>(const Conv2d&);              \
   template bool spreads_images<T>(const Conv2d&);

@@ -19,6 +19,10 @@ Plan plan_weight_gradient(const Conv2d& p, const char* reason, int threads);
 template <class T>
 PlaneLayout layout_of(const Conv2d& p, const Plan& plan);
 
+// Whether the kernel that gathers is the faster one for these channels.
+template <class T>
+bool pays_to_gather(const Conv2d& p);
+
 // Whether small images with many channels are better computed tap by tap: without the products with
 // padding, which are a tenth at 14x14 and a fifth at 7x7, or as a matrix of pixels.
 template <class T>
@@ -39,6 +43,13 @@ bool filters_along_rows(const Conv2d& p);
 // but the first and the last of a tile meets it.
 template <class T>
 bool suits_image_tiles(const Conv2d& p);
+
+// Depthwise convolutions of images that have their channels last, with as many as fill a vector: where
+// these stand (channel_filters.hpp).
+template <class T>
+bool suits_channel_filters(const Conv2d& p);
+template <class T>
+Plan plan_channel_filters(const Conv2d& p, const char* reason, int threads);
 
 // Whether the input gradient is best spread from dy where it stands, without phases: 2 to 3 times as
 // fast with up to 8 channels a group. The sums are in the same order.

@@ -46,6 +46,12 @@ PlaneLayout gather_layout(const Conv2d& p, Index band, Index line) {
   return {rows, 1, row, row, (ceil_div(rows * row, line) | 1) * line};
 }
 
+PlaneLayout cell_layout(const Conv2d& p, Index band, Index line) {
+  const Index columns = extent(p.w, p.w.out), channels = p.group_in();
+  const Index cell = channels % (8 * line) == 0 ? channels + line : channels;
+  return {extent(p.h, band), 1, columns, columns * cell, 1, cell};
+}
+
 std::vector<std::ptrdiff_t> tap_offsets(const Conv2d& p, const PlaneLayout& layout, Index channels) {
   std::vector<std::ptrdiff_t> offsets;
   offsets.reserve(static_cast<std::size_t>(channels * p.window()));
@@ -139,6 +145,10 @@ void PlaneWriter<T>::operator()(const View<T>& x, Range channels, Range rows,
                                 bool padding_is_there, T* planes) const {
   const Index first_row = p_.h.cell(rows.begin, 0);
   const Index used = extent(p_.h, rows.size());
+  if (layout_.channels_last()) {
+    return write_cells(x.from(0, channels.begin), channels.size(), {first_row, first_row + used},
+                       padding_is_there && is_constant_, planes);
+  }
   const Range copied = intersection({-first_row, p_.h.in - first_row}, {0, used});
   const Index cells = layout_.phases * x.w;  // from one element to the next
   // Both phases at once, twice as fast; what one has more than the other is copied by itself.
@@ -198,6 +208,35 @@ void PlaneWriter<T>::write_padding(const View<T>& image, Range rows, Range copie
       }
       row += layout_.phase;
     }
+  }
+}
+
+// Rows of the padded image, from a channel on.
+template <class T>
+void PlaneWriter<T>::write_cells(const View<T>& image, Index channels, Range rows,
+                                 bool padding_is_there, T* cells) const {
+  const Phase& columns = phases_[0];
+  const bool is_one_run = image.w == layout_.cell && channels == layout_.cell;
+  for (Index r = rows.begin; r < rows.end; ++r, cells += layout_.row) {
+    const Index ih = shown_cell(p_.h, r);
+    const T* const shown = ih < 0 ? nullptr : image.at(0, 0, ih);
+    const auto pad = [&](Index t, Index end) {
+      for (; t < end; ++t) {
+        T* const to = cells + t * layout_.cell;
+        const Index iw = shown ? shown_cell(p_.w, columns.first + t) : -1;
+        if (iw < 0) std::fill_n(to, channels, pad_);
+        else copy_bytes(shown + iw * image.w, channels * sizeof(T), to);
+      }
+    };
+    if (!padding_is_there) {
+      pad(0, shown ? columns.inside.begin : layout_.phase);
+      pad(columns.inside.end, layout_.phase);
+    }
+    if (!shown) continue;
+    const T* const from = shown + (columns.first + columns.inside.begin) * image.w;
+    T* const to = cells + columns.inside.begin * layout_.cell;
+    if (is_one_run) copy_bytes(from, columns.inside.size() * channels * sizeof(T), to);
+    else copy_rows(from, 1, image.w, columns.inside.size(), channels, to, layout_.cell);
   }
 }
 

@@ -19,13 +19,18 @@ namespace convpool {
 struct PlaneLayout {
   Index rows, phases;       // rows of a channel, phases of a row
   Index phase, row, plane;  // elements of each
+  Index cell = 1;           // elements from one to the next
+
+  // Where cells hold all channels together, one element is all that is from a channel to the next.
+  bool channels_last() const { return plane == 1; }
+  Index size(Index channels) const { return channels_last() ? rows * row : channels * plane; }
 
   Index tap_offset(const Conv2d& p, Index kh, Index kw) const {
-    const Index cell = kw * p.w.dilation;
-    return kh * p.h.dilation * row + cell % phases * phase + cell / phases;
+    const Index column = kw * p.w.dilation;
+    return kh * p.h.dilation * row + column % phases * phase + column / phases * cell;
   }
   Index pixel_offset(const Conv2d& p, Index oh, Index ow) const {
-    return oh * p.h.stride * row + ow * (p.w.stride / phases);
+    return oh * p.h.stride * row + ow * (p.w.stride / phases) * cell;
   }
 };
 
@@ -41,10 +46,17 @@ PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack);
 // channels is not always in the same set of the first-level cache.
 PlaneLayout gather_layout(const Conv2d& p, Index band, Index line);
 
-// An image with contiguous rows, where no window leaves it: a layout without phases too.
+// The same for images with channels last, whose rows are copied whole:
+//
+//   row r   | cell 0: all channels of a group | cell 1 | ...
+//
+// Cells of eight cache lines, or more such, would all be in a few sets: these are one line longer.
+PlaneLayout cell_layout(const Conv2d& p, Index band, Index line);
+
+// An image where no window leaves it: a layout without phases too.
 template <class T>
 PlaneLayout image_layout(const Conv2d& p, const View<T>& x) {
-  return {p.h.in, 1, x.h, x.h, x.c};
+  return {p.h.in, 1, x.h, x.h, x.c, x.w};
 }
 
 // Where the taps of some channels stand, from a pixel on, in their order or, of all channels, in that
@@ -90,6 +102,7 @@ class PlaneWriter {
   };
 
   void write_padding(const View<T>& image, Range rows, Range copied_rows, T* plane) const;
+  void write_cells(const View<T>& image, Index channels, Range rows, bool padding_is_there, T* cells) const;
 
   const Conv2d& p_;
   PlaneLayout layout_;

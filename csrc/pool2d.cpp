@@ -13,7 +13,7 @@ namespace {
 constexpr Index cells_of_task = 1 << 15;  // a few microseconds for each join
 
 Index cells_of_output_row(const Pool2d& p) {
-  return std::max<Index>(1, ceil_div(p.h.in, p.h.out) * p.w.in);
+  return std::max<Index>(1, ceil_div(p.h.in, p.h.out) * p.in_row());
 }
 
 // Output rows that follow each other in a task, whatever the number of threads: the sums of tall
@@ -29,7 +29,8 @@ bool are_planes(const Pool2d& p) {
   const auto is_whole = [](const Axis& axis) {
     return axis.out == 1 && axis.cell(0, 0) == 0 && axis.kernel == axis.in && axis.dilation == 1;
   };
-  return !p.adaptive && is_whole(p.h) && is_whole(p.w) && p.h.in <= most_cells / p.w.in;
+  return !p.adaptive && p.depth == 1 && is_whole(p.h) && is_whole(p.w) &&
+         p.h.in <= most_cells / p.w.in;
 }
 
 // Where a rule puts values of results at `y`: there, if it may.
@@ -53,7 +54,7 @@ void reduce_planes(const Pool2d& p, int threads, const View<T>& x, const Rule& r
   parallel_for(threads, ceil_div(p.planes(), task_planes), [&](Index task) {
     Scratch scratch(RowDivision<Value>::scratch_bytes(p, planes_at_once) +
                     Scratch::bytes<Value>(planes_at_once) + Scratch::bytes<T>(copies ? cells : 0));
-    RowDivision<Value> division(rows, columns, planes_at_once, scratch);
+    RowDivision<Value> division(p, rows, columns, planes_at_once, scratch);
     Value* joined = scratch.take<Value>(planes_at_once);
     T* copied = scratch.take<T>(copies ? cells : 0);
     const Index end = std::min((task + 1) * task_planes, p.planes());
@@ -113,14 +114,14 @@ void reduce(const Pool2d& p, int threads, const View<T>& x, const Rule& rule, T*
   const Index scratch_bytes = VerticalPass<T, Rule>::scratch_bytes(p) +
                               HorizontalPass<Rule>::scratch_bytes(p) +
                               RowDivision<Value>::scratch_bytes(p, rows_at_once) +
-                              Scratch::bytes<Value>(rows_at_once * p.w.out);
+                              Scratch::bytes<Value>(rows_at_once * p.out_row());
   const PlanePass<T, Rule> in_registers(p, rule, x, rows, columns);
   parallel_for(threads, ceil_div(total, task_bands), [&](Index task) {
     Scratch scratch(scratch_bytes);
     VerticalPass<T, Rule> vertical(p, rule, rows, scratch);
     HorizontalPass<Rule> horizontal(p, rule, columns, scratch);
-    RowDivision<Value> division(rows, columns, rows_at_once, scratch);
-    Value* joined = scratch.take<Value>(rows_at_once * p.w.out);
+    RowDivision<Value> division(p, rows, columns, rows_at_once, scratch);
+    Value* joined = scratch.take<Value>(rows_at_once * p.out_row());
     const Index end = std::min((task + 1) * task_bands, total);
     for (Index i = task * task_bands, planes; i < end; i += planes) {
       planes = std::min(planes_at_once, end - i);
@@ -130,7 +131,7 @@ void reduce(const Pool2d& p, int threads, const View<T>& x, const Rule& rule, T*
         return x.from((plane + k) / p.channels, (plane + k) % p.channels);
       };
       const auto place_of = [&](Index k, Index oh) {
-        return ((plane + k) * p.h.out + oh) * p.w.out;
+        return ((plane + k) * p.h.out + oh) * p.out_row();
       };
       bool done = true;
       for (Index k = 0; done && k < planes; ++k) {
@@ -142,13 +143,13 @@ void reduce(const Pool2d& p, int threads, const View<T>& x, const Rule& rule, T*
         const Index offset = place_of(0, oh);
         Value* values = place_of_values(rule, y + offset, joined);
         if (!done) {
-          join_rows(planes, image_at, oh == first, oh, count, p.w.out, rule, vertical, horizontal,
+          join_rows(planes, image_at, oh == first, oh, count, p.out_row(), rule, vertical, horizontal,
                     values);
         }
         if (!rule.finishes()) continue;
         const auto row_at = [&](Index i) {
           return OutputRow<T>{image_at(i / count), rows[static_cast<std::size_t>(oh + i % count)],
-                              columns, offset + i * p.w.out};
+                              columns, offset + i * p.out_row()};
         };
         rule.finish(planes * count, row_at, division, values, y + offset);
       }

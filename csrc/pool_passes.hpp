@@ -46,14 +46,14 @@ class VerticalPass {
   using Value = typename Rule::Value;
 
   static Index scratch_bytes(const Pool2d& p) {
-    return 3 * Scratch::bytes<Value>(p.w.in) + Scratch::bytes<Value>(suffix_cells(p));
+    return 3 * Scratch::bytes<Value>(p.in_row()) + Scratch::bytes<Value>(suffix_cells(p));
   }
 
   VerticalPass(const Pool2d& p, const Rule& rule, const std::vector<Window>& windows,
                Scratch& scratch)
       : p_(p), rule_(rule), windows_(windows), slides_(slides(p)), overlap_(overlap(p)) {
-    spare_ = scratch.take<Value>(p.w.in);
-    for (Value*& prefix : prefixes_) prefix = scratch.take<Value>(p.w.in);
+    spare_ = scratch.take<Value>(p.in_row());
+    for (Value*& prefix : prefixes_) prefix = scratch.take<Value>(p.in_row());
     suffixes_ = scratch.take<Value>(suffix_cells(p));
   }
 
@@ -61,7 +61,7 @@ class VerticalPass {
   void start(const View<T>& image) {
     image_ = image;
     split_ = end_ = shown_cells(p_, p_.h).begin;
-    rows_are_cells_ = !Rule::changes_cells && image.w == 1;
+    rows_are_cells_ = !Rule::changes_cells && image.w == p_.depth;
     whole_ = rows_are_cells_ ? whole_windows_ : Range{0, 0};
     finite_ = rows_are_cells_ && overlap_ && rule_.gains_by_finite_cells();
     checked_ = p_.h.data().begin;
@@ -80,17 +80,17 @@ class VerticalPass {
     return finite_;
   }
 
-  // values (w.in), `step` after each other, of output rows oh, oh + 1, ...
+  // values (in_row), `step` after each other, of output rows oh, oh + 1, ...
   void join(Index oh, Index count, Value* values, Index step) {
     for (const Index end = oh + count; oh < end;) {
       const Window& window = windows_[static_cast<std::size_t>(oh)];
       Index joined = 1;
       if (whole_.begin <= oh && oh < whole_.end) {
         joined = std::min(end, whole_.end) - oh;
-        join_whole(oh, {joined, p_.w.in, p_.h.kernel, p_.h.stride * image_.h, step},
+        join_whole(oh, {joined, p_.in_row(), p_.h.kernel, p_.h.stride * image_.h, step},
                    rule_.join_cells(finite_), values);
       } else if (window.taps.size() == 0) {
-        std::fill_n(values, p_.w.in, Rule::identity);
+        std::fill_n(values, p_.in_row(), Rule::identity);
       } else if (slides_) {
         join_sliding(window.cell(window.taps.begin), window.cell(window.taps.end), values);
       } else {
@@ -104,7 +104,7 @@ class VerticalPass {
   // Whether windows, two columns each, side by side in the image, can be joined in one pass: with
   // 2x2 that takes two thirds of the time of two.
   bool joins_pairs(Index oh, Index count) const {
-    return std::is_same_v<T, Value> && !p_.adaptive && p_.w.kernel == 2 && p_.w.stride == 2 &&
+    return std::is_same_v<T, Value> && !p_.adaptive && p_.depth == 1 && p_.w.kernel == 2 && p_.w.stride == 2 &&
            p_.w.dilation == 1 && p_.w.pad_before == 0 && 2 * p_.w.out <= p_.w.data().end &&
            whole_.begin <= oh && oh + count <= whole_.end;
   }
@@ -134,9 +134,9 @@ class VerticalPass {
   // Measured: three operations a row and their stores pay from seven rows on.
   static bool slides(const Pool2d& p) {
     return !p.adaptive && p.h.dilation == 1 && p.h.kernel > 6 * p.h.stride &&
-           tallest(p) <= most_suffix_bytes / Index{sizeof(Value)} / std::max<Index>(p.w.in, 1);
+           tallest(p) <= most_suffix_bytes / Index{sizeof(Value)} / std::max<Index>(p.in_row(), 1);
   }
-  static Index suffix_cells(const Pool2d& p) { return slides(p) ? tallest(p) * p.w.in : 0; }
+  static Index suffix_cells(const Pool2d& p) { return slides(p) ? tallest(p) * p.in_row() : 0; }
 
   // Whether windows share cells, and show none but the data. Then looking for NaN beforehand pays:
   // a cell is looked at once, but joined several times, in one instruction instead of three.
@@ -147,10 +147,10 @@ class VerticalPass {
 
   bool are_finite(Index begin, Index end) const {
     const Index rows = end - begin;
-    if (image_.h == p_.w.in) return rule_.all_finite(rows * p_.w.in, image_.at(0, 0, begin));
+    if (image_.h == p_.in_row()) return rule_.all_finite(rows * p_.in_row(), image_.at(0, 0, begin));
     bool finite = true;
     for (Index row = begin; row < end; ++row) {
-      finite = finite && rule_.all_finite(p_.w.in, image_.at(0, 0, row));
+      finite = finite && rule_.all_finite(p_.in_row(), image_.at(0, 0, row));
     }
     return finite;
   }
@@ -175,7 +175,7 @@ class VerticalPass {
       if (rows_are_cells_) {
         const T* pointers[most_rows];
         for (Index i = 0; i < count; ++i) pointers[i] = cells(rows.cell(tap + i));
-        rule_.join_cells(finite_)({1, p_.w.in, count, 0, 0}, pointers, part);
+        rule_.join_cells(finite_)({1, p_.in_row(), count, 0, 0}, pointers, part);
       } else {
         read(rows.cell(tap), part);
       }
@@ -219,27 +219,28 @@ class VerticalPass {
   }
 
   void copy(const Value* from, Value* to) const {
-    if (from != to) std::copy_n(from, p_.w.in, to);
+    if (from != to) std::copy_n(from, p_.in_row(), to);
   }
 
-  Value* suffix_from(Index row) { return suffixes_ + (row - begin_) * p_.w.in; }
+  Value* suffix_from(Index row) { return suffixes_ + (row - begin_) * p_.in_row(); }
 
   void join_pair(const Value* a, const Value* b, Value* values) {
     const Value* const pair[] = {a, b};
-    joining_->every({1, p_.w.in, 2, 0, 0}, pair, values);
+    joining_->every({1, p_.in_row(), 2, 0, 0}, pair, values);
   }
 
   // One row as values: the image's own, or written to `values`.
   const Value* read(Index row, Value* values) {
     const T* from = cells(row);
     if (!rows_are_cells_) {
-      for (Index iw = 0; iw < p_.w.in; ++iw) values[iw] = rule_.value(from[iw * image_.w]);
+      const Index step = image_.w / p_.depth;
+      for (Index i = 0; i < p_.in_row(); ++i) values[i] = rule_.value(from[i * step]);
       return values;
     }
     if constexpr (std::is_same_v<T, Value>) {
       return from;
     } else {
-      rule_.join_cells(finite_)({1, p_.w.in, 1, 0, 0}, &from, values);
+      rule_.join_cells(finite_)({1, p_.in_row(), 1, 0, 0}, &from, values);
       return values;
     }
   }
@@ -292,13 +293,13 @@ class HorizontalPass {
     Value* line = scratch.take<Value>(size);
     std::fill_n(line, size, Rule::identity);
     spare_ = scratch.take<Value>(size);
-    values_ = line - (regular_ ? at_.begin : 0);
-    level_[0] = values_ + p.w.cell(0, 0);
+    values_ = line - (regular_ ? at_.begin * p.depth : 0);
+    level_[0] = values_ + p.w.cell(0, 0) * p.depth;
     for (Index i = 1; i <= top_; ++i) level_[i] = scratch.take<Value>(size);
     if (regular_) choose_pieces();
   }
 
-  // Where values (w.in) of a row go; a call of join() reads them.
+  // Where values (in_row) of a row go; a call of join() reads them.
   Value* values(Index row) { return values_ + row * line_size_; }
   Index line_size() const { return line_size_; }
 
@@ -308,22 +309,31 @@ class HorizontalPass {
            p_.w.out == p_.w.in;
   }
 
-  // out (rows, w.out)
+  // out (rows, out_row)
   void join(const Joining<Value>& joining, Index rows, Value* out) {
     if (!regular_) {
-      for (Index row = 0; row < rows; ++row) join_each(values(row), out + row * p_.w.out);
+      for (Index row = 0; row < rows; ++row) join_each(values(row), out + row * p_.out_row());
       return;
     }
     const Axis& axis = p_.w;
+    const Index depth = p_.depth;
     for (Index row = 0; !shows_data_ && row < rows; ++row) show_padding(values(row));
     for (Index i = 1, width = 1; i <= top_; ++i, width *= 2) {
-      const Index cells = at_.span - (2 * width - 1) * axis.dilation;
-      const Value* const pair[] = {level_[i - 1], level_[i - 1] + width * axis.dilation};
-      joining.every({rows, cells, 2, line_size_, line_size_}, pair, level_[i]);
+      const Index numbers = (at_.span - (2 * width - 1) * axis.dilation) * depth;
+      const Value* const pair[] = {level_[i - 1], level_[i - 1] + width * axis.dilation * depth};
+      joining.every({rows, numbers, 2, line_size_, line_size_}, pair, level_[i]);
     }
-    if (axis.stride <= 2) {
+    if (axis.stride == 1 || (axis.stride == 2 && depth == 1)) {
       const auto join = axis.stride == 1 ? joining.every : joining.every_second;
-      join({rows, axis.out, piece_count_, line_size_, axis.out}, pieces_, out);
+      join({rows, p_.out_row(), piece_count_, line_size_, p_.out_row()}, pieces_, out);
+      return;
+    }
+    if (depth > 1) {
+      const Value* pieces[max_pieces];
+      for (Index row = 0; row < rows; ++row, out += p_.out_row()) {
+        for (Index i = 0; i < piece_count_; ++i) pieces[i] = pieces_[i] + row * line_size_;
+        joining.every({axis.out, depth, piece_count_, axis.stride * depth, depth}, pieces, out);
+      }
       return;
     }
     const Index cells = (axis.out - 1) * axis.stride + 1;
@@ -337,7 +347,7 @@ class HorizontalPass {
  private:
   // Measured: up to six taps are joined one by one faster.
   static constexpr Index most_single_taps = 6;
-  static constexpr int most_levels = 48;
+  static constexpr int max_pieces = 48;
 
   struct Layout {
     explicit Layout(const Axis& axis)
@@ -357,7 +367,7 @@ class HorizontalPass {
   // The kernel of stride 2 reads one cell more than it joins.
   static Index line_size(const Pool2d& p) {
     const Layout at(p.w);
-    return is_regular(p) ? at.end - at.begin + 1 : p.w.in;
+    return (is_regular(p) ? at.end - at.begin + 1 : p.w.in) * p.depth;
   }
 
   static Index levels(const Pool2d& p) {
@@ -371,7 +381,7 @@ class HorizontalPass {
   void choose_pieces() {
     const Axis& axis = p_.w;
     const auto add = [&](Index level, Index tap) {
-      pieces_[piece_count_++] = level_[level] + tap * axis.dilation;
+      pieces_[piece_count_++] = level_[level] + tap * axis.dilation * p_.depth;
     };
     if (top_ == 0) {
       for (Index tap = 0; tap < axis.kernel; ++tap) add(0, tap);
@@ -391,19 +401,26 @@ class HorizontalPass {
 
   void show_padding(Value* values) {
     const Axis& axis = p_.w;
-    const Index end = std::min(shown_.end, at_.end);
-    for (Index cell = shown_.begin; cell < 0; ++cell) values[cell] = values[shown_cell(axis, cell)];
-    for (Index cell = axis.in; cell < end; ++cell) values[cell] = values[shown_cell(axis, cell)];
-    for (Index cell = end; cell < axis.in; ++cell) values[cell] = Rule::identity;
+    const Index depth = p_.depth, end = std::min(shown_.end, at_.end);
+    const auto show = [&](Range cells) {
+      for (Index cell = cells.begin; cell < cells.end; ++cell) {
+        std::copy_n(values + shown_cell(axis, cell) * depth, depth, values + cell * depth);
+      }
+    };
+    show({shown_.begin, 0});
+    show({axis.in, end});
+    if (end < axis.in) std::fill(values + end * depth, values + axis.in * depth, Rule::identity);
   }
 
   void join_each(const Value* values, Value* out) {
     for (const Window& window : windows_) {
-      Value value = Rule::identity;
-      for (Index tap = window.taps.begin; tap < window.taps.end; ++tap) {
-        value = rule_.join(value, values[shown_cell(p_.w, window.cell(tap))]);
+      for (Index c = 0; c < p_.depth; ++c) {
+        Value value = Rule::identity;
+        for (Index tap = window.taps.begin; tap < window.taps.end; ++tap) {
+          value = rule_.join(value, values[shown_cell(p_.w, window.cell(tap)) * p_.depth + c]);
+        }
+        *out++ = value;
       }
-      *out++ = value;
     }
   }
 
@@ -417,8 +434,8 @@ class HorizontalPass {
   const bool shows_data_ = shown_.begin == 0 && shown_.end == p_.w.in;  // as it stands
   Value* values_;
   Value* spare_;
-  Value* level_[most_levels];
-  const Value* pieces_[most_levels];
+  Value* level_[max_pieces];
+  const Value* pieces_[max_pieces];
   Index piece_count_ = 0;
 };
 

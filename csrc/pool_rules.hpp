@@ -22,6 +22,10 @@ struct OutputRow {
   const Window& rows;
   const std::vector<Window>& columns;
   Index offset;  // of the row in y
+
+  const Window& columns_of(const Pool2d& p, Index number) const {
+    return columns[static_cast<std::size_t>(quotient(number, p.depth))];
+  }
 };
 
 // Whether as many cells of each count.
@@ -40,13 +44,13 @@ class RowDivision {
   static constexpr Index most_rows = 64;
 
   static Index scratch_bytes(const Pool2d& p, Index rows_at_once) {
-    return 2 * Scratch::bytes<V>(rows_at_once * p.w.out);
+    return 2 * Scratch::bytes<V>(rows_at_once * p.out_row());
   }
 
-  RowDivision(const std::vector<Window>& rows, const std::vector<Window>& columns,
+  RowDivision(const Pool2d& p, const std::vector<Window>& rows, const std::vector<Window>& columns,
               Index rows_at_once, Scratch& scratch)
-      : columns_(columns), alike_(are_alike(rows) && are_alike(columns)) {
-    const Index size = rows_at_once * static_cast<Index>(columns.size());
+      : p_(p), columns_(columns), alike_(are_alike(rows) && are_alike(columns)) {
+    const Index size = rows_at_once * p.out_row();
     divisors_ = scratch.take<V>(size);
     inverses_ = scratch.take<V>(size);
   }
@@ -55,7 +59,7 @@ class RowDivision {
   template <class Row, class Divisor>
   bool divide(Index count, const Row& row_at, const Divisor& divisor, const V* values, V* out) {
     const SumKernels<V>& kernels = active_kernels().pool;
-    const Index size = static_cast<Index>(columns_.size());
+    const Index size = p_.out_row();
     if (alike_) {
       if (size > 0 && chosen_ == 0) set(0, divisor(row_at(0), columns_[0]));
       chosen_ = 1;
@@ -76,17 +80,19 @@ class RowDivision {
   void choose_row(Index i, const Window& row, const Divisor& divisor) {
     if (i < chosen_ && counted_[i] == row.counted) return;
     counted_[i] = row.counted;
-    const Index size = static_cast<Index>(columns_.size()), at = i * size;
+    const Index size = p_.out_row(), at = i * size;
     if (i > 0 && counted_[i - 1] == row.counted) {
       std::copy_n(divisors_ + at - size, size, divisors_ + at);
       std::copy_n(inverses_ + at - size, size, inverses_ + at);
       return;
     }
-    for (Index ow = 0; ow < size; ++ow) {
-      set(at + ow, divisor(row, columns_[static_cast<std::size_t>(ow)]));
+    for (Index ow = 0; ow < p_.w.out; ++ow) {
+      const double cells = divisor(row, columns_[static_cast<std::size_t>(ow)]);
+      for (Index c = 0; c < p_.depth; ++c) set(at + ow * p_.depth + c, cells);
     }
   }
 
+  const Pool2d& p_;
   const std::vector<Window>& columns_;
   const bool alike_;
   V *divisors_, *inverses_;
@@ -136,10 +142,14 @@ struct ExtremumRule {
 
   template <class Row>
   void finish(Index count, const Row& row_at, RowDivision<T>&, const T*, T* y) const {
-    for (Index i = 0; i < count; ++i, y += p.w.out) {
+    for (Index i = 0; i < count; ++i, y += p.out_row()) {
       const OutputRow<T> row = row_at(i);
-      const Range whole = whole_windows(row);
       Index* places = indices + row.offset;
+      if (p.depth > 1) {
+        find_in_depth(row, y, places);
+        continue;
+      }
+      const Range whole = whole_windows(row);
       for (Index ow = 0, n; ow < p.w.out; ow += n) {
         n = whole.begin <= ow && ow < whole.end ? whole.end - ow : 1;
         find(n, row, row.columns[static_cast<std::size_t>(ow)], y + ow, places + ow);
@@ -148,6 +158,16 @@ struct ExtremumRule {
   }
 
  private:
+  // The numbers of a window are those of neighbouring ones for `find`, with as many places between.
+  void find_in_depth(const OutputRow<T>& row, const T* y, Index* places) const {
+    for (const Window& columns : row.columns) {
+      find(p.depth, row, columns, y, places);
+      for (Index c = 0; columns.taps.size() > 0 && row.rows.taps.size() > 0 && c < p.depth; ++c) places[c] -= c;
+      y += p.depth;
+      places += p.depth;
+    }
+  }
+
   // Windows inside the image, with the cell that the kernel reads beyond the last one.
   Range whole_windows(const OutputRow<T>& row) const {
     if (p.adaptive || row.image.w != 1) return {0, 0};
@@ -168,7 +188,7 @@ struct ExtremumRule {
     const WindowCells window{row.rows.taps.size(),     columns.taps.size(),
                              row.rows.step * image.h,  columns.step * image.w,
                              row.rows.step * p.w.in,   columns.step,
-                             p.w.stride};
+                             p.depth > 1 ? 1 : p.w.stride};
     kernels.find(n, image.at(0, 0, ih) + iw * image.w, window, y, ih * p.w.in + iw, places);
   }
 };
@@ -239,9 +259,8 @@ struct SumRule {
   void finish(Index count, const Row& row_at, RowDivision<V>& division, V* sums, T* y) const {
     for (Index i = 0; p.pad_value != 0 && i < count; ++i) {
       const OutputRow<T> row = row_at(i);
-      for (Index ow = 0; ow < p.w.out; ++ow) {
-        sums[i * p.w.out + ow] +=
-            padding_sum<V>(p, row.rows, row.columns[static_cast<std::size_t>(ow)]);
+      for (Index o = 0; o < p.out_row(); ++o) {
+        sums[i * p.out_row() + o] += padding_sum<V>(p, row.rows, row.columns_of(p, o));
       }
     }
     [[maybe_unused]] bool finite = true;
@@ -252,26 +271,26 @@ struct SumRule {
       const auto window_at = [&](Index i) -> const Window& { return row_at(i).rows; };
       finite = division.divide(count, window_at, divide_by, sums, sums);
     }
-    if constexpr (!std::is_same_v<T, V>) std::copy_n(sums, count * p.w.out, y);
+    if constexpr (!std::is_same_v<T, V>) std::copy_n(sums, count * p.out_row(), y);
     if constexpr (std::is_floating_point_v<V>) {
-      for (Index i = 0; !finite && i < count; ++i) repair(row_at(i), y + i * p.w.out);
+      for (Index i = 0; !finite && i < count; ++i) repair(row_at(i), y + i * p.out_row());
     }
   }
 
  private:
   // What a narrow sum could not hold, a wide one may; and the kernel has NaN for infinity.
   void repair(const OutputRow<T>& row, T* y) const {
-    for (Index ow = 0; ow < p.w.out; ++ow) {
-      if (y[ow] - y[ow] == 0) continue;
-      const Window& columns = row.columns[static_cast<std::size_t>(ow)];
+    for (Index o = 0; o < p.out_row(); ++o) {
+      if (y[o] - y[o] == 0) continue;
+      const Window& columns = row.columns_of(p, o);
       double sum = padding_sum<double>(p, row.rows, columns);
       for (Index kh = row.rows.taps.begin; kh < row.rows.taps.end; ++kh) {
-        const T* cells = row.image.at(0, 0, shown_cell(p.h, row.rows.cell(kh)));
+        const T* cells = row.image.at(0, 0, shown_cell(p.h, row.rows.cell(kh))) + o % p.depth;
         for (Index kw = columns.taps.begin; kw < columns.taps.end; ++kw) {
           sum += cells[shown_cell(p.w, columns.cell(kw)) * row.image.w];
         }
       }
-      y[ow] = static_cast<T>(sum / divisor(row.rows, columns));
+      y[o] = static_cast<T>(sum / divisor(row.rows, columns));
     }
   }
 };
@@ -289,7 +308,7 @@ struct PowerRule : SumRule<T, double> {
   bool in_place() const { return false; }
   template <class Row>
   void finish(Index count, const Row&, RowDivision<double>&, const double* sums, T* y) const {
-    for (Index i = 0; i < count * this->p.w.out; ++i) {
+    for (Index i = 0; i < count * this->p.out_row(); ++i) {
       y[i] = static_cast<T>(power == 2 ? std::sqrt(sums[i]) : std::pow(sums[i], 1 / power));
     }
   }

@@ -131,6 +131,8 @@ struct Conv2d {
   Index batch = 0, in_channels = 0, out_channels = 0, groups = 1;
   Axis h, w;
   double pad_value = 0;
+  // Images have their channels last, of a forward convolution. A plan says whether it leaves them there.
+  bool channels_last = false;
 
   Index group_in() const { return quotient(in_channels, groups); }
   Index group_out() const { return quotient(out_channels, groups); }
@@ -165,8 +167,12 @@ struct Pool2d {
   bool count_include_pad = true;
   Index divisor = 0;  // 0: the number of cells that count
   double pad_value = 0;
+  // Numbers of a cell: all channels of images that have them last, which are one plane then.
+  Index depth = 1;
 
   Index planes() const { return batch * channels; }
+  Index in_row() const { return w.in * depth; }
+  Index out_row() const { return w.out * depth; }
 };
 
 // The four sizes of a stack of images; batched is false for a three-dimensional array.

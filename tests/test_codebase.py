@@ -31,6 +31,7 @@ LAYERS = [
     "direct",
     "input_gradient",
     "implicit_gemm",
+    "channel_filters",
     "filters",
     "image_tiles",
     "weight_gradient",

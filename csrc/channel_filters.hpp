@@ -1,0 +1,17 @@
+// Depthwise convolutions of images that have their channels last, where these stand: a vector holds the
+// same cell of several planes, so that neither padding nor narrow images leave lanes empty. Knows such
+// images and their padding, and hands out rows to threads.
+#pragma once
+
+#include "plan.hpp"
+#include "view.hpp"
+#include "weights.hpp"
+
+namespace convpool {
+
+// x (N, H, W, C), y (N, oh, ow, C)
+template <class T>
+void filter_channels_last(const Conv2d& p, const Plan& plan, const View<T>& x,
+                          const WeightView<T>& w, const T* bias, T* y);
+
+}  // namespace convpool

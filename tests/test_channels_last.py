@@ -1,0 +1,238 @@
+"""Images with channels last that are read, and results that are written, where they stand."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import convpool
+from cases import integers, normal
+from convpool import reference
+
+# Channels: less than a vector, one, some, and a rest; and a power of two that would crowd caches.
+CHANNELS = [2, 4, 8, 17, 35, 256]
+every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+every_mode = pytest.mark.parametrize("mode", ["constant", "reflect", "symmetric", "edge", "wrap"])
+
+CONVOLUTIONS: dict[str, dict[str, Any]] = {
+    "1x1": dict(kernel=(1, 1)),
+    "1x1, stride": dict(kernel=(1, 1), stride=(2, 3)),
+    "3x3": dict(kernel=(3, 3), padding=1),
+    "3x3, no padding": dict(kernel=(3, 3)),
+    "3x3, stride": dict(kernel=(3, 3), padding=1, stride=2),
+    "5x2, dilated": dict(kernel=(5, 2), padding=((3, 1), (0, 2)), dilation=(2, 3)),
+    "cropped": dict(kernel=(2, 2), padding=((-1, 2), (1, -2))),
+    "wider than the image": dict(kernel=(3, 9), padding=(2, 7)),
+    "15x15": dict(kernel=(15, 15), padding=7),
+    "17x17": dict(kernel=(17, 17), padding=8),
+}
+
+
+def last(images: Any) -> Any:
+    return np.ascontiguousarray(np.moveaxis(images, -3, -1))
+
+
+def first(images: Any) -> Any:
+    return np.moveaxis(images, -1, -3)
+
+
+def inside_nan(images: Any) -> Any:
+    """Return the same images, between NaN: what is read before or behind them shows."""
+    memory = np.full(images.size + 200, np.nan, images.dtype)
+    view = memory[100:-100].reshape(images.shape)
+    view[...] = images
+    return view
+
+
+def check(x: Any, w: Any, bias: Any, **options: Any) -> None:
+    expected = reference.conv2d(x, w, bias, **options)
+    before = last(np.full(expected.shape, np.nan, x.dtype))
+    for threads in (1, 2):
+        for algorithm in ("auto", "implicit_gemm"):
+            kwargs: Any = dict(**options, layout="NHWC", algorithm=algorithm, threads=threads)
+            y = convpool.conv2d(inside_nan(last(x)), w, bias, **kwargs)
+            assert y.flags.c_contiguous
+            assert_array_equal(first(y), expected)
+            out = inside_nan(before)
+            convpool.conv2d(last(x), w, bias, **kwargs, out=out)
+            assert_array_equal(first(out), expected)
+            assert np.isnan(out.base[:100]).all() and np.isnan(out.base[-100:]).all()
+
+
+@every_dtype
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_depthwise(name: str, channels: int, dtype: Any) -> None:
+    options = dict(CONVOLUTIONS[name], groups=channels)
+    kernel = options.pop("kernel")
+    x = integers((2, channels, 11, 10), dtype, seed=1)
+    w = integers((channels, 1, *kernel), dtype, seed=2)
+    for bias in (None, integers((channels,), dtype, seed=3)):
+        check(x, w, bias, **options)
+
+
+@every_dtype
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("channels", [(1, 16), (3, 32), (34, 48), (16, 10), (128, 24), (260, 33)])
+@pytest.mark.parametrize("name", [name for name in CONVOLUTIONS if name not in ("15x15", "17x17")])
+def test_products(name: str, channels: tuple[int, int], groups: int, dtype: Any) -> None:
+    options = dict(CONVOLUTIONS[name], groups=groups)
+    kernel = options.pop("kernel")
+    ic, oc = channels
+    x = integers((2, ic * groups, 11, 10), dtype, seed=4)
+    w = integers((oc * groups, ic, *kernel), dtype, seed=5)
+    for bias in (None, integers((oc * groups,), dtype, seed=6)):
+        check(x, w, bias, **options)
+
+
+@every_mode
+@pytest.mark.parametrize("groups", [1, 40])
+def test_padding_modes(mode: Any, groups: int) -> None:
+    x, w = integers((2, 40, 9, 8), seed=7), integers((40, 40 // groups, 3, 4), seed=8)
+    value = 2 if mode == "constant" else 0
+    options: Any = dict(padding=((2, 3), (1, 4)), groups=groups, pad_mode=mode, pad_value=value)
+    check(x, w, None, **options)
+    check(x, w, integers((40,), seed=9), stride=2, **options)
+
+
+@pytest.mark.parametrize("groups", [1, 24])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_stays_in_its_windows(groups: int, value: float) -> None:
+    x, w = normal((1, 24, 9, 9), seed=1), normal((24, 24 // groups, 3, 3), seed=2)
+    x[0, 5, 4, 4] = value
+    kwargs: Any = dict(padding=1, groups=groups)
+    y = first(convpool.conv2d(last(x), w, **kwargs, layout="NHWC"))
+    expected = reference.conv2d(x, w, **kwargs)
+    assert_array_equal(np.isfinite(y), np.isfinite(expected))
+    assert_array_equal(np.isnan(y), np.isnan(expected))
+
+
+@pytest.mark.parametrize("groups", [1, 24])
+def test_infinite_weights_meet_the_padding(groups: int) -> None:
+    x, w = normal((1, 24, 9, 9), seed=1), normal((24, 24 // groups, 3, 3), seed=2)
+    w[3, 0, 0, 0] = np.inf
+    kwargs: Any = dict(padding=1, groups=groups)
+    y = first(convpool.conv2d(last(x), w, **kwargs, layout="NHWC"))
+    with np.errstate(invalid="ignore"):
+        expected = reference.conv2d(x, w, **kwargs)
+    assert_array_equal(np.isnan(y), np.isnan(expected))
+
+
+@pytest.mark.parametrize("groups", [1, 4, 64])
+def test_same_bits_for_all_threads_and_batches(groups: int) -> None:
+    x, w = normal((5, 30, 29, 64), seed=1), normal((64, 64 // groups, 3, 3), seed=2)
+    kwargs: Any = dict(padding=1, groups=groups, layout="NHWC")
+    y = convpool.conv2d(x, w, **kwargs, threads=1)
+    assert_array_equal(convpool.conv2d(x, w, **kwargs, threads=4), y)
+    alone = [convpool.conv2d(x[i : i + 1], w, **kwargs) for i in range(5)]
+    assert_array_equal(np.concatenate(alone), y)
+    prepared = convpool.prepare_conv2d(w, **kwargs)
+    assert_array_equal(prepared(x), y)
+    expected = reference.conv2d(first(x), w, padding=1, groups=groups)
+    assert_allclose(first(y), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(0, 7, 6, 16), (2, 7, 6, 0)])
+def test_empty_images(shape: tuple[int, ...]) -> None:
+    n, h, _, c = shape
+    x, w = np.zeros(shape, np.float32), np.ones((8, c, 3, 3), np.float32)
+    y = convpool.conv2d(x, w, padding=1, layout="NHWC")
+    assert y.shape == (n, h, 6, 8)
+    assert not y.any()
+
+
+def test_plans_leave_channels_where_they_are() -> None:
+    def scratch(layout: Any, x: tuple[int, ...], w: tuple[int, ...], groups: int = 1) -> int:
+        return convpool.explain_conv2d(x, w, padding=1, groups=groups, layout=layout).scratch_bytes
+
+    wide = scratch("NHWC", (1, 200, 200, 64), (64, 64, 3, 3))
+    assert wide < 4 * 200 * 200 * 64
+    assert wide < 2 * scratch("NCHW", (1, 64, 200, 200), (64, 64, 3, 3))
+    assert scratch("NHWC", (1, 200, 200, 64), (64, 1, 3, 3), 64) < 4 * 64 * 210
+    plan = convpool.explain_conv2d((1, 56, 56, 64), (64, 1, 3, 3), groups=64, layout="NHWC")
+    assert plan.reason == "depthwise, channels last"
+
+
+POOLS: dict[str, dict[str, Any]] = {
+    "2x2": dict(kernel_size=2),
+    "3x3, stride 2": dict(kernel_size=3, stride=2, padding=1),
+    "3x3": dict(kernel_size=3, stride=1, padding=1),
+    "5x3, stride 3, 1": dict(kernel_size=(5, 3), stride=(3, 1), padding=((2, 0), (1, 1))),
+    "2x3, dilated": dict(kernel_size=(2, 3), stride=2, padding=(1, 2), dilation=(3, 2)),
+    "9x10": dict(kernel_size=(9, 10), stride=1, padding=(4, 5)),
+    "9x9, stride 9": dict(kernel_size=9, stride=9, padding=4),
+    "ceil mode": dict(kernel_size=3, stride=3, ceil_mode=True),
+    "cropped": dict(kernel_size=2, stride=1, padding=((-1, 0), (0, -2))),
+    "all": dict(kernel_size=(14, 13)),
+}
+
+
+@every_dtype
+@pytest.mark.parametrize("channels", [*CHANNELS, 1])
+@pytest.mark.parametrize("name", POOLS)
+def test_pools(name: str, channels: int, dtype: Any) -> None:
+    x, options = integers((2, channels, 14, 13), dtype, seed=1), POOLS[name]
+    x[1, channels // 2, 3, 4] = np.nan
+    for threads in (1, 2):
+        kwargs: Any = dict(**options, layout="NHWC", threads=threads)
+        for pool in ("max_pool2d", "min_pool2d"):
+            y, places = getattr(convpool, pool)(inside_nan(last(x)), **kwargs, return_indices=True)
+            expected, at = getattr(reference, pool)(x, **options, return_indices=True)
+            assert_array_equal(first(y), expected)
+            assert_array_equal(first(places), at)
+        for pool in ("avg_pool2d", "sum_pool2d"):
+            y = getattr(convpool, pool)(inside_nan(last(x)), **kwargs)
+            assert_allclose(first(y), getattr(reference, pool)(x, **options), rtol=1e-6)
+        y = convpool.avg_pool2d(last(x), **kwargs, count_include_pad=False)
+        expected = reference.avg_pool2d(x, **options, count_include_pad=False)
+        assert_allclose(first(y), expected, rtol=1e-6)
+
+
+@every_mode
+def test_pools_with_padding_modes(mode: Any) -> None:
+    x = integers((2, 19, 9, 8), seed=1)
+    options: Any = dict(kernel_size=(4, 3), stride=(1, 2), padding=((3, 2), (2, 3)), pad_mode=mode)
+    y = convpool.avg_pool2d(last(x), **options, layout="NHWC")
+    assert_allclose(first(y), reference.avg_pool2d(x, **options), rtol=1e-6, atol=1e-6)
+    if mode == "constant":
+        y = convpool.sum_pool2d(last(x), **options, pad_value=2, layout="NHWC")
+        assert_allclose(first(y), reference.sum_pool2d(x, **options, pad_value=2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, (1, 1), (3, 2), (14, 13), (17, 5)])
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_adaptive_pools(channels: int, size: Any) -> None:
+    x = integers((2, channels, 14, 13), seed=1)
+    y = convpool.adaptive_avg_pool2d(last(x), size, layout="NHWC")
+    assert_allclose(first(y), reference.adaptive_avg_pool2d(x, size), rtol=2e-6, atol=1e-6)
+    y, places = convpool.adaptive_max_pool2d(last(x), size, return_indices=True, layout="NHWC")
+    expected, at = reference.adaptive_max_pool2d(x, size, return_indices=True)
+    assert_array_equal(first(y), expected)
+    assert_array_equal(first(places), at)
+
+
+@pytest.mark.parametrize("power", [1, 2, 3.5, np.inf])
+def test_power_means(power: float) -> None:
+    x = normal((2, 21, 9, 8), seed=1)
+    y = convpool.lp_pool2d(last(x), power, 3, stride=2, padding=1, layout="NHWC")
+    assert_allclose(first(y), reference.lp_pool2d(x, power, 3, stride=2, padding=1), rtol=1e-5)
+
+
+def test_sums_that_floats_cannot_hold() -> None:
+    x = np.full((1, 16, 6, 6), 3e38, np.float32)
+    x[0, 3, 2, 2] = np.inf
+    y = convpool.avg_pool2d(last(x), 3, stride=1, layout="NHWC")
+    assert_array_equal(first(y), reference.avg_pool2d(x, 3, stride=1))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
+def test_whole_numbers(dtype: Any) -> None:
+    x = np.random.default_rng(0).integers(0, 100, (2, 40, 9, 8)).astype(dtype)
+    options: Any = dict(kernel_size=3, stride=2, padding=1, return_indices=True)
+    y, places = convpool.max_pool2d(last(x), **options, layout="NHWC")
+    expected, at = reference.max_pool2d(x, **options)
+    assert_array_equal(first(y), expected)
+    assert_array_equal(first(places), at)
+    y = convpool.sum_pool2d(last(x), 3, stride=2, padding=1, layout="NHWC")
+    assert_array_equal(first(y), reference.sum_pool2d(x, 3, stride=2, padding=1))
