@@ -1,3 +1,4 @@
+#include "copies.hpp"
 #include "pool2d.hpp"
 #include "pool_passes.hpp"
 #include "pool_rules.hpp"
@@ -95,17 +96,17 @@ class AverageGradient {
     const SumRule<V, V> rule(reversed_, false);
     Horizontal horizontal(reversed_, rule, reversed_columns_, scratch);
     RowDivision<V> division(p_, rows_, columns_, rows_at_once_, scratch);
-    V* shares = scratch.take<V>(rows_at_once_ * p_.w.out);
-    V* spread = scratch.take<V>(planes_at_once_ * p_.h.out * p_.w.in);
-    V* row = scratch.take<V>(p_.w.in);
+    V* shares = scratch.take<V>(rows_at_once_ * p_.out_row());
+    V* spread = scratch.take<V>(planes_at_once_ * p_.h.out * p_.in_row());
+    V* row = scratch.take<V>(p_.in_row());
     const V** sources = scratch.take<const V*>(most_windows());
-    const Index windows = p_.h.out * p_.w.out, cells = p_.h.in * p_.w.in;
+    const Index windows = p_.h.out * p_.out_row(), cells = p_.h.in * p_.in_row();
     for (Index plane = begin, planes; plane < end; plane += planes) {
       planes = std::min(planes_at_once_, end - plane);
       for (Index oh = 0, count; oh < planes * p_.h.out; oh += count) {
         count = std::min(rows_at_once_, planes * p_.h.out - oh);
         share(oh, count, dy + plane * windows, division, shares);
-        spread_rows(count, shares, horizontal, rule, spread + oh * p_.w.in);
+        spread_rows(count, shares, horizontal, rule, spread + oh * p_.in_row());
       }
       join_rows(planes, spread, row, sources, dx + plane * cells);
       if constexpr (std::is_same_v<V, float>) {
@@ -135,6 +136,7 @@ class AverageGradient {
     reversed.w.dilation = p.w.dilation;
     reversed.w.pad_before = (p.w.kernel - 1) * p.w.dilation - p.w.pad_before;
     reversed.w.out = p.w.in;
+    reversed.depth = p.depth;
     return reversed;
   }
 
@@ -152,9 +154,9 @@ class AverageGradient {
 
   Index scratch_bytes() const {
     return Horizontal::scratch_bytes(reversed_) + RowDivision<V>::scratch_bytes(p_, rows_at_once_) +
-           Scratch::bytes<V>(rows_at_once_ * p_.w.out) +
-           Scratch::bytes<V>(planes_at_once_ * p_.h.out * p_.w.in) +
-           Scratch::bytes<V>(p_.w.in) + Scratch::bytes<const V*>(most_windows());
+           Scratch::bytes<V>(rows_at_once_ * p_.out_row()) +
+           Scratch::bytes<V>(planes_at_once_ * p_.h.out * p_.in_row()) +
+           Scratch::bytes<V>(p_.in_row()) + Scratch::bytes<const V*>(most_windows());
   }
 
   void share(Index oh, Index count, const T* dy, RowDivision<V>& division, V* shares) const {
@@ -164,8 +166,8 @@ class AverageGradient {
     const auto divisor = [&](const Window& row, const Window& column) {
       return divisor_of(p_, row, column);
     };
-    const Index n = count * p_.w.out;
-    const T* values = dy + oh * p_.w.out;
+    const Index n = count * p_.out_row();
+    const T* values = dy + oh * p_.out_row();
     const V* dividends = shares;
     if constexpr (std::is_same_v<T, V>) {
       dividends = values;
@@ -174,29 +176,33 @@ class AverageGradient {
     }
     if (division.divide(count, row_at, divisor, dividends, shares)) return;
     for (Index i = 0; i < n; ++i) {  // the kernel has NaN for infinity
-      const Window& column = columns_[static_cast<std::size_t>(i % p_.w.out)];
-      shares[i] = static_cast<V>(values[i] / divisor(row_at(i / p_.w.out), column));
+      const Window& column = columns_[static_cast<std::size_t>(i % p_.out_row() / p_.depth)];
+      shares[i] = static_cast<V>(values[i] / divisor(row_at(i / p_.out_row()), column));
     }
   }
 
   void spread_rows(Index count, const V* shares, Horizontal& horizontal, const SumRule<V, V>& rule,
                    V* spread) const {
+    const Index depth = p_.depth;
     if (!is_regular_) {
-      std::fill_n(spread, count * p_.w.in, V(0));
-      for (Index i = 0; i < count; ++i, shares += p_.w.out, spread += p_.w.in) {
-        for_each_column(p_, columns_, [&](Index ow, Index iw) { spread[iw] += shares[ow]; });
+      std::fill_n(spread, count * p_.in_row(), V(0));
+      for (Index i = 0; i < count; ++i, shares += p_.out_row(), spread += p_.in_row()) {
+        for_each_column(p_, columns_, [&](Index ow, Index iw) {
+          for (Index c = 0; c < depth; ++c) spread[iw * depth + c] += shares[ow * depth + c];
+        });
       }
       return;
     }
-    for (Index i = 0; i < count; ++i, shares += p_.w.out) {
+    for (Index i = 0; i < count; ++i, shares += p_.out_row()) {
       V* line = horizontal.values(i);
       Index ow = 0;
-      for (; p_.w.stride == 2 && ow < p_.w.out - 1; ++ow) {
+      for (; p_.w.stride == 2 && depth == 1 && ow < p_.w.out - 1; ++ow) {
         // With the zero that stands there anyway these are vectors: a fifth of the whole time.
         line[2 * ow] = shares[ow];
         line[2 * ow + 1] = 0;
       }
-      for (; ow < p_.w.out; ++ow) line[ow * p_.w.stride] = shares[ow];
+      copy_rows(shares + ow * depth, 1, depth, p_.w.out - ow, depth, line + ow * p_.w.stride * depth,
+                p_.w.stride * depth);
     }
     horizontal.join(rule.joining(false), count, spread);
   }
@@ -207,7 +213,7 @@ class AverageGradient {
       Index count, source, cells;
     };
     const auto join = static_cast<const SumKernels<V>&>(active_kernels().pool).sum.every;
-    const Index width = p_.w.in;
+    const Index width = p_.in_row();
     const Steps of_planes{planes, p_.h.out * width, p_.h.in * width};
     for (const RowGroup& group : groups_) {
       const Index size = static_cast<Index>(group.windows.size());
@@ -249,7 +255,7 @@ template <class V, class T>
 void run_planes(const Pool2d& p, int threads, const T* dy, T* dx) {
   constexpr Index cells_of_task = 1 << 14;
   const AverageGradient<T, V> gradient(p);
-  const Index task_planes = ceil_div(cells_of_task, p.h.in * p.w.in + p.h.out * p.w.out);
+  const Index task_planes = ceil_div(cells_of_task, p.h.in * p.in_row() + p.h.out * p.out_row());
   parallel_for(threads, ceil_div(p.planes(), task_planes), [&](Index task) {
     gradient.run(task * task_planes, std::min((task + 1) * task_planes, p.planes()), dy, dx);
   });
@@ -257,10 +263,10 @@ void run_planes(const Pool2d& p, int threads, const T* dy, T* dx) {
 
 }  // namespace
 
-// dy (N, C, oh, ow), dx (N, C, H, W)
+// dy (N, C, oh, ow), dx (N, C, H, W); or both with channels last
 template <class T>
 void avg_pool2d_grad(const Pool2d& p, int threads, const T* dy, T* dx) {
-  if (p.planes() == 0 || p.h.in == 0 || p.w.in == 0) return;
+  if (p.planes() == 0 || p.h.in == 0 || p.in_row() == 0) return;
   if (narrow_sums(p)) {
     run_planes<T>(p, threads, dy, dx);
   } else {

@@ -170,18 +170,21 @@ py::object scatter(const char* name, const char* function, Rule rule, Object val
                                  indices.channels_first(layout), to_tuple(channels_first(images).shape())));
   }
 
-  const Prepared vs = values.prepared(numbers.compute, layout, n_threads);
-  const py::array is = indices.prepared_indices(layout);
-  Result x(images.shape(), layout, numbers, out, {&vs.array(), &is});
-  const Index planes = images.batch * images.channels, plane_size = images.height * images.width;
-  const Index plane_windows = windows.height * windows.width;
-  const double cells = static_cast<double>(planes) * std::max(plane_size, plane_windows);
+  // Where the user has them, whether channels are last or not.
+  const Prepared vs = values.prepared(numbers.compute);
+  const py::array is = indices.prepared_indices(Layout::nchw);
+  Result x(images.shape(), Layout::nchw, numbers, out, {&vs.array(), &is});
+  const bool last = layout == Layout::nhwc;
+  const Places places{images.batch * (last ? 1 : images.channels), windows.height * windows.width,
+                      images.height * images.width, last ? images.channels : 1};
+  const double cells = static_cast<double>(images.batch) * images.channels *
+                       std::max(places.plane_size, places.windows);
   run_any(cells, numbers.compute, [&](auto zero) {
     using T = decltype(zero);
-    core(planes, plane_windows, plane_size, worthwhile_threads(cells, n_threads), data<T>(vs),
-         data<Index>(is), x.data<T>(), !out.is_none());
+    core(places, worthwhile_threads(cells, n_threads), data<T>(vs), data<Index>(is), x.data<T>(),
+         !out.is_none());
   });
-  return x.finish(n_threads);
+  return x.finish();
 }
 
 py::object max_pool2d_grad(Object dy, Object indices, Object input_shape, Object layout,
@@ -304,15 +307,18 @@ py::object lp_pool2d(Object x_object, Object norm_type, Object kernel_size, Obje
 // Gradients of averages; `dy` must have the shape of their result.
 py::object average_grad(const Operand& dy, const Images& images, const Pool2d& p,
                         const Numbers& numbers, Layout layout, int threads, Object out) {
-  const Prepared dys = dy.prepared(numbers.compute, layout, threads);
-  Result dx(images.shape(), layout, numbers, out, {&dys.array()});
+  // Where the user has them, whether channels are last or not.
+  const Prepared dys = dy.prepared(numbers.compute);
+  Result dx(images.shape(), Layout::nchw, numbers, out, {&dys.array()});
+  Pool2d problem = p;
+  if (layout == Layout::nhwc) problem.depth = std::exchange(problem.channels, 1);
   run(work_of(p), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     if constexpr (std::is_floating_point_v<T>) {
-      convpool::avg_pool2d_grad(p, pool_threads(p, threads), data<T>(dys), dx.data<T>());
+      convpool::avg_pool2d_grad(problem, pool_threads(p, threads), data<T>(dys), dx.data<T>());
     }
   });
-  return dx.finish(threads);
+  return dx.finish();
 }
 
 py::object avg_pool2d_grad(Object dy_object, Object input_shape, Object kernel_size, Object stride,

@@ -26,13 +26,19 @@ void avg_pool2d_grad(const Pool2d& p, int threads, const T* dy, T* dx);
 template <class T>
 void lp_pool2d(const Pool2d& p, int threads, double power, const View<T>& x, T* y);
 
-// Into (planes, plane_size) cells: gradients of shared cells add up, unpooled values overwrite.
-// Throws std::out_of_range for an index outside -1 ... plane_size - 1, with x as it was if keeps_x.
+// Values y, indices (planes, windows, depth) and x (planes, plane_size, depth): depth is 1, or the channels
+// of images that have them last.
+struct Places {
+  Index planes, windows, plane_size, depth;
+  Index values() const { return planes * windows * depth; }
+};
+
+// Gradients of shared cells add up, unpooled values overwrite. Throws std::out_of_range for an index
+// outside -1 ... plane_size - 1, with x as it was if keeps_x.
 template <class T>
-void max_pool2d_grad(Index planes, Index windows, Index plane_size, int threads, const T* dy,
-                     const Index* indices, T* dx, bool keeps_dx);
+void max_pool2d_grad(const Places& p, int threads, const T* dy, const Index* indices, T* dx,
+                     bool keeps_dx);
 template <class T>
-void max_unpool2d(Index planes, Index windows, Index plane_size, int threads, const T* y,
-                  const Index* indices, T* x, bool keeps_x);
+void max_unpool2d(const Places& p, int threads, const T* y, const Index* indices, T* x, bool keeps_x);
 
 }  // namespace convpool

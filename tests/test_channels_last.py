@@ -236,3 +236,41 @@ def test_whole_numbers(dtype: Any) -> None:
     assert_array_equal(first(places), at)
     y = convpool.sum_pool2d(last(x), 3, stride=2, padding=1, layout="NHWC")
     assert_array_equal(first(y), reference.sum_pool2d(x, 3, stride=2, padding=1))
+
+
+@every_dtype
+@pytest.mark.parametrize("channels", [1, 2, 17, 300])
+@pytest.mark.parametrize("name", POOLS)
+def test_gradients_of_pools(name: str, channels: int, dtype: Any) -> None:
+    x, options = normal((2, channels, 14, 13), dtype, seed=1), POOLS[name]
+    y, places = convpool.max_pool2d(x, **options, return_indices=True)
+    dy = integers(y.shape, dtype, seed=2)
+    dy[0, channels // 2, 0, 0] = np.inf
+    for threads in (1, 2):
+        kwargs: Any = dict(layout="NHWC", threads=threads)
+        dx = convpool.max_pool2d_grad(inside_nan(last(dy)), last(places), last(x).shape, **kwargs)
+        assert_array_equal(first(dx), convpool.max_pool2d_grad(dy, places, x.shape))
+        back = convpool.max_unpool2d(inside_nan(last(y)), last(places), last(x).shape, **kwargs)
+        assert_array_equal(first(back), convpool.max_unpool2d(y, places, x.shape))
+        for count in (True, False):
+            kwargs |= dict(options, count_include_pad=count)
+            dx = convpool.avg_pool2d_grad(inside_nan(last(dy)), last(x).shape, **kwargs)
+            expected = reference.avg_pool2d_grad(dy, x.shape, **options, count_include_pad=count)
+            assert_allclose(first(dx), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, (3, 2), (17, 5)])
+def test_gradients_of_adaptive_pools(size: Any) -> None:
+    dy = integers(reference.adaptive_avg_pool2d(np.zeros((2, 19, 14, 13)), size).shape, seed=1)
+    dx = convpool.adaptive_avg_pool2d_grad(last(dy), (2, 14, 13, 19), layout="NHWC")
+    expected = reference.adaptive_avg_pool2d_grad(dy, (2, 19, 14, 13))
+    assert_allclose(first(dx), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_indices_are_checked_before_out_is_written() -> None:
+    dy, places = np.ones((1, 2, 2, 20), np.float32), np.zeros((1, 2, 2, 20), np.int64)
+    places[0, 1, 1, 19] = 16
+    out = np.full((1, 4, 4, 20), 7, np.float32)
+    with pytest.raises(IndexError, match="between -1 and 15, got 16"):
+        convpool.max_pool2d_grad(dy, places, out.shape, layout="NHWC", out=out)
+    assert (out == 7).all()
