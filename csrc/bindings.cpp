@@ -61,6 +61,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.def("set_num_threads", set_num_threads);
   module.def("set_scoped_num_threads", set_scoped_num_threads);
 
+  bind_columns(module);
   bind_convolutions(module);
   bind_pools(module);
   bind_transforms(module);

@@ -59,6 +59,7 @@ inline void add_functions(py::module_& module, PyMethodDef* functions) {
   if (PyModule_AddFunctions(module.ptr(), functions) != 0) throw py::error_already_set();
 }
 
+void bind_columns(py::module_& module);
 void bind_convolutions(py::module_& module);
 void bind_pools(py::module_& module);
 void bind_transforms(py::module_& module);
@@ -87,6 +88,17 @@ inline double to_pad_value(const Numbers& numbers, Object object) {
     }
   }
   return numbers.compute == Type::float32 ? static_cast<float>(value) : value;
+}
+
+inline Geometry to_geometry(Object stride, Object padding, Object dilation, Object groups,
+                     Object pad_mode) {
+  Geometry geometry;
+  geometry.stride = to_pair("stride", stride);
+  geometry.padding = to_padding(padding);
+  geometry.dilation = to_pair("dilation", dilation);
+  geometry.groups = to_index("groups", groups);
+  geometry.pad_mode = parse_pad_mode(to_word("pad_mode", pad_mode));
+  return geometry;
 }
 
 struct ScopedThreads {

@@ -1,5 +1,5 @@
 // Convolutions: five steps a function. Take the arrays, make the problem, get the result's memory,
-// release the GIL and compute, return. Arguments come by position from conv.py and columns.py.
+// release the GIL and compute, return. Arguments come by position from conv.py.
 
 #include <cmath>
 #include <mutex>
@@ -15,17 +15,6 @@
 
 namespace convpool::bindings {
 namespace {
-
-Geometry to_geometry(Object stride, Object padding, Object dilation, Object groups,
-                     Object pad_mode) {
-  Geometry geometry;
-  geometry.stride = to_pair("stride", stride);
-  geometry.padding = to_padding(padding);
-  geometry.dilation = to_pair("dilation", dilation);
-  geometry.groups = to_index("groups", groups);
-  geometry.pad_mode = parse_pad_mode(to_word("pad_mode", pad_mode));
-  return geometry;
-}
 
 Plan plan_for(const Numbers& numbers, const Conv2d& p, Operation operation,
               std::string_view algorithm, int threads, bool transforms = true) {
@@ -154,6 +143,11 @@ py::object pack_weight(Object weight_object, Object groups_object, Object dtype)
   return py::cast(std::make_unique<PackedWeight>(weight.array().attr("copy")(), p.groups));
 }
 
+// How arrays are asked for: as they are in memory, where channels stay last.
+Layout order_of(const Plan& plan, Layout layout) {
+  return plan.writes_channels_last ? Layout::nchw : layout;
+}
+
 // A 1x1 convolution reads the image as a matrix, which takes rows that follow each other.
 Prepared prepared_images(const Operand& x, const Conv2d& p, const Plan& plan, Type type, Layout layout,
                          Home home) {
@@ -198,7 +192,7 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
   const Home home = home_for(plan);
   const Prepared xs = prepared_images(x, p, plan, type, layout, home);
   const Prepared ws = weight.prepared(type);
-  Result y(result_shape(images, p), plan.writes_channels_last ? Layout::nchw : layout, numbers, out,
+  Result y(result_shape(images, p), order_of(plan, layout), numbers, out,
            {&xs.array(), &ws.array(), &bias.array}, home);
   const auto by_fft = [&] { return conv2d_by_fft(p, plan, numbers, xs, ws, bias.array, y.array()); };
   if (transformed(plan, numbers, p, Operation::forward, n_threads, by_fft)) return y.finish(n_threads);
@@ -223,8 +217,9 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
 
   const Images images = x.images(layout);
   const Geometry geometry = to_geometry(stride, padding, dilation, groups, py::str("constant"));
-  const Conv2d p = make_conv2d_transpose(images, weight.shape(), geometry,
-                                         to_pair("output_padding", output_padding));
+  Conv2d p = make_conv2d_transpose(images, weight.shape(), geometry,
+                                   to_pair("output_padding", output_padding));
+  p.channels_last = layout == Layout::nhwc;
   bias.check(p.in_channels);
   const double terms = static_cast<double>(p.gradient_terms());
   choose_compute_type(numbers, terms, bound_of(numbers, terms, x, weight, bias.pointer()));
@@ -241,8 +236,9 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
   const Type type = numbers.compute;
   bias.prepare(type);
   const Home home = home_for(plan);
-  const Prepared xs = x.prepared(type, layout, n_threads, home), ws = weight.prepared(type);
-  Result y(shape, layout, numbers, out, {&xs.array(), &ws.array(), &bias.array}, home);
+  const Layout order = order_of(plan, layout);
+  const Prepared xs = x.prepared(type, order, n_threads, home), ws = weight.prepared(type);
+  Result y(shape, order, numbers, out, {&xs.array(), &ws.array(), &bias.array}, home);
   const auto by_fft = [&] {
     return grad_input_by_fft(p, plan, numbers, xs, ws, bias.array, y.array());
   };
@@ -268,8 +264,9 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   to_pad_value(numbers, pad_value);
 
   const Images images = parse_images("input_shape", to_shape("input_shape", input_shape), layout);
-  const Conv2d p =
+  Conv2d p =
       make_conv2d(images, weight.shape(), to_geometry(stride, padding, dilation, groups, pad_mode));
+  p.channels_last = layout == Layout::nhwc;
   check_shape("dy", dy.shape(), result_shape(images, p));
   // A cell that padding shows again and again may meet every output of its plane with every tap.
   const bool is_shown_once = p.h.pad_mode == PadMode::constant;
@@ -290,8 +287,9 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
 
   const Type type = numbers.compute;
   const Home home = home_for(plan);
-  const Prepared dys = dy.prepared(type, layout, n_threads, home), ws = weight.prepared(type);
-  Result dx(images.shape(), layout, numbers, out, {&dys.array(), &ws.array()}, home);
+  const Layout order = order_of(plan, layout);
+  const Prepared dys = dy.prepared(type, order, n_threads, home), ws = weight.prepared(type);
+  Result dx(images.shape(), order, numbers, out, {&dys.array(), &ws.array()}, home);
   const auto by_fft = [&] {
     return grad_input_by_fft(p, plan, numbers, dys, ws, no_array(), dx.array());
   };
@@ -376,73 +374,6 @@ py::object conv2d_grad_bias(Object dy_object, Object layout_word, Object dtype, 
   return db.finish();
 }
 
-double cells_of(const Conv2d& p) {
-  return static_cast<double>(p.batch) * p.taps() * p.pixels();
-}
-
-Shape columns_shape(const Images& images, const Conv2d& p) {
-  const Shape shape{images.batch, p.taps(), p.pixels()};
-  return {shape.begin() + (images.batched ? 0 : 1), shape.end()};
-}
-
-py::object im2col(Object x_object, Object kernel_size, Object stride, Object padding,
-                  Object dilation, Object pad_mode, Object pad_value, Object layout_word,
-                  Object dtype, Object threads, Object out) {
-  const Operand x("x", x_object);
-  const Numbers numbers = numbers_for({&x}, dtype, Rule::keep);
-  const Layout layout = to_layout(layout_word);
-  const int n_threads = to_threads(threads);
-
-  Geometry geometry = to_geometry(stride, padding, dilation, py::int_(1), pad_mode);
-  geometry.pad_value = to_pad_value(numbers, pad_value);
-  const Images images = x.images(layout);
-  const Conv2d p = make_windows(images, to_pair("kernel_size", kernel_size), geometry);
-  if (numbers.is_complex) {
-    Result cols(columns_shape(images, p), Layout::nchw, numbers, out);
-    return cols.assign(call_complex(n_threads, "im2col", x.as_complex(numbers.result, layout),
-                                    kernel_size, stride, padding, dilation, pad_mode, pad_value,
-                                    numbers.result));
-  }
-
-  const Type type = numbers.compute;
-  const Prepared xs = x.strided(type, layout, n_threads);
-  Result cols(columns_shape(images, p), Layout::nchw, numbers, out, {&xs.array()});
-  run_any(cells_of(p), type, [&](auto zero) {
-    using T = decltype(zero);
-    convpool::im2col(p, worthwhile_threads(cells_of(p), n_threads), view<T>(xs), cols.data<T>());
-  });
-  return cols.finish(n_threads);
-}
-
-py::object col2im(Object cols_object, Object input_shape, Object kernel_size, Object stride,
-                  Object padding, Object dilation, Object pad_mode, Object layout_word,
-                  Object dtype, Object threads, Object out) {
-  const Operand cols("cols", cols_object);
-  const Numbers numbers = numbers_for({&cols}, dtype, Rule::sum);
-  const Layout layout = to_layout(layout_word);
-  const int n_threads = to_threads(threads);
-
-  const Images images = parse_images("input_shape", to_shape("input_shape", input_shape), layout);
-  const Conv2d p = make_windows(images, to_pair("kernel_size", kernel_size),
-                                to_geometry(stride, padding, dilation, py::int_(1), pad_mode));
-  check_shape("cols", cols.shape(), columns_shape(images, p));
-  if (numbers.is_complex) {
-    Result x(images.shape(), layout, numbers, out);
-    return x.assign(call_complex(n_threads, "col2im", cols.as_complex(numbers.result),
-                                 to_tuple(channels_first(images).shape()), kernel_size, stride, padding,
-                                 dilation, pad_mode, numbers.result));
-  }
-
-  const Type type = numbers.compute;
-  const Prepared prepared = cols.prepared(type);
-  Result x(images.shape(), layout, numbers, out, {&prepared.array()});
-  run(cells_of(p), type, [&](auto zero) {
-    using T = decltype(zero);
-    convpool::col2im(p, worthwhile_threads(cells_of(p), n_threads), data<T>(prepared), x.data<T>());
-  });
-  return x.finish(n_threads);
-}
-
 py::tuple conv2d_output_shape(Object x_shape, Object weight_shape, Object stride, Object padding,
                               Object dilation, Object groups, Object layout_word) {
   const Images images =
@@ -487,8 +418,6 @@ void bind_convolutions(py::module_& module) {
       by_position<conv2d_grad_input>("conv2d_grad_input"),
       by_position<conv2d_grad_weight>("conv2d_grad_weight"),
       by_position<conv2d_grad_bias>("conv2d_grad_bias"),
-      by_position<im2col>("im2col"),
-      by_position<col2im>("col2im"),
       by_position<conv2d_output_shape>("conv2d_output_shape"),
       by_position<explain_conv2d>("explain_conv2d"),
       {},

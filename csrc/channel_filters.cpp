@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "copies.hpp"
 #include "dispatch.hpp"
 #include "numeric.hpp"
 #include "scratch.hpp"
@@ -29,7 +30,12 @@ void filter_channels_last(const Conv2d& p, const Plan& plan, const View<T>& x,
   Scratch scratch(plan.scratch_bytes);
   T* const weights = scratch.take<T>(plan.left);
   T* const padding = scratch.take<T>(plan.columns);
-  kernels_of<T>().transpose_rows(w.data, taps, channels, taps, weights, channels);
+  T* next = weights;
+  for (Index kh = 0; kh < p.h.kernel; ++kh) {
+    for (Index kw = 0; kw < p.w.kernel; ++kw, next += channels) {
+      copy_strided(w.data + kh * w.h + kw * w.w, w.g, channels, next);
+    }
+  }
   std::fill_n(padding, plan.columns, element_of<T>(p.pad_value));
 
   const Range columns{0, p.w.in};
@@ -52,9 +58,9 @@ void filter_channels_last(const Conv2d& p, const Plan& plan, const View<T>& x,
             cells[tap++] = iw < 0 ? padding : first + iw * channels;
           }
         }
-        kernels_of<T>().filter_channels({channels, taps, pixels, weights, cells.data(),
-                                         p.w.stride * channels, bias,
-                                         y + (i * p.w.out + ow) * channels, channels});
+        kernels_of<T>().filter_channels({channels, taps, pixels, p.w.dilation == 1 ? p.w.kernel : 0,
+                                         weights, cells.data(), p.w.stride, bias,
+                                         y + (i * p.w.out + ow) * channels});
       };
       for (Index ow = 0; ow < whole.begin; ++ow) filter(ow, 1);
       if (whole.size() > 0) filter(whole.begin, whole.size());

@@ -3,12 +3,12 @@
 #include <type_traits>
 #include <vector>
 
-#include "channel_filters.hpp"
 #include "direct.hpp"
 #include "dispatch.hpp"
 #include "gemm.hpp"
 #include "implicit_gemm.hpp"
 #include "input_gradient.hpp"
+#include "layouts.hpp"
 #include "numeric.hpp"
 #include "plan_conv2d.hpp"
 #include "plan_im2col.hpp"
@@ -210,11 +210,7 @@ void conv2d_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
   switch (plan.algorithm) {
     case Algorithm::direct: return direct_forward(p, plan.threads, x, w, bias, y);
     case Algorithm::im2col: return im2col_forward(p, plan, x, weights, bias, y);
-    case Algorithm::implicit_gemm:
-      if (plan.filters && plan.writes_channels_last) {
-        return filter_channels_last(p, plan, x, weights, bias, y);
-      }
-      return implicit_gemm_forward(p, plan, x, weights, bias, y);
+    case Algorithm::implicit_gemm: return implicit_gemm_forward(p, plan, x, weights, bias, y);
     case Algorithm::fft: return;  // bindings_conv.cpp calls _fft.py in the place of this function
   }
 }
@@ -227,7 +223,7 @@ void conv2d_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
   }
   if (columns_are_input(p)) {
     const Conv2d transposed = transposed_1x1(p);
-    const View<T> dy_view{dy, p.out_channels * p.pixels(), p.pixels(), p.w.out, 1};
+    const View<T> dy_view = output_view(p, plan, dy);
     const WeightView<T> weights{w, p.group_out() * p.taps(), 1, p.taps(), 1, 1};
     if (plan.algorithm == Algorithm::im2col) {
       return im2col_forward(transposed, plan, dy_view, weights, bias, dx);
@@ -244,7 +240,13 @@ void conv2d_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
   if (!ask_weights) is_finite = all_finite(dx, n_results);
   if (is_finite) return;
   const Plan other = plan_conv2d<T>(p, Operation::grad_input, "im2col", plan.threads);
-  im2col_grad_input(p, other, dy, w, bias, dx);
+  if (!plan.reads_channels_last) return im2col_grad_input(p, other, dy, w, bias, dx);
+  const Index n_dy = p.batch * p.out_channels * p.pixels();
+  Scratch scratch(Scratch::bytes<T>(n_dy) + Scratch::bytes<T>(n_results));
+  T *const dy_first = scratch.take<T>(n_dy), *const dx_first = scratch.take<T>(n_results);
+  transpose_images(plan.threads, p.batch, p.pixels(), p.out_channels, dy, dy_first);
+  im2col_grad_input(p, other, dy_first, w, bias, dx_first);
+  transpose_images(plan.threads, p.batch, p.in_channels, p.in_plane(), dx_first, dx);
 }
 
 template <class T>

@@ -43,6 +43,7 @@ std::vector<GradientPhase> gradient_phases(const Conv2d& p) {
       phase.conv.in_channels = p.out_channels;
       phase.conv.out_channels = p.in_channels;
       phase.conv.groups = p.groups;
+      phase.conv.channels_last = p.channels_last;
       phase.conv.h = phase.h.axis;
       phase.conv.w = phase.w.axis;
       phases.push_back(phase);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "copies.hpp"
 #include "gradient_phases.hpp"
 #include "implicit_gemm.hpp"
 #include "plan_implicit_gemm.hpp"
@@ -71,6 +72,34 @@ void interleave(const Conv2d& p, Index planes, const PhaseAxis& rows, int thread
   });
 }
 
+// The same of images with channels last.
+template <class T>
+void interleave_cells(const Conv2d& p, Index images, const PhaseAxis& rows, int threads,
+                      const T* const* phases, const Index* widths, T* dx) {
+  const Index step = std::min(p.w.stride, p.w.in), height = rows.axis.out, c = p.in_channels;
+  parallel_for(threads, images * height, [&](Index i) {
+    const Index n = quotient(i, height), ih = rows.first + (i - n * height) * rows.step;
+    T* const row = dx + (n * p.h.in + ih) * p.w.in * c;
+    for (Index phase = 0; phase < step; ++phase) {
+      const T* const from = phases[phase] + i * widths[phase] * c;
+      copy_rows(from, 1, c, widths[phase], c, row + phase * c, p.w.stride * c);
+    }
+  });
+}
+
+// The results of a phase that no tap reads.
+template <class T>
+void fill(const Conv2d& conv, bool channels_last, const T* bias, T* results) {
+  const Index channels = conv.out_channels, pixels = conv.pixels();
+  if (channels_last && bias) {
+    for (Index i = 0; i < conv.batch * pixels; ++i) std::copy_n(bias, channels, results + i * channels);
+    return;
+  }
+  for (Index plane = 0; plane < conv.batch * channels; ++plane) {
+    std::fill_n(results + plane * pixels, pixels, bias ? bias[plane % channels] : T(0));
+  }
+}
+
 // Without phases: plane by plane, some rows at a time.
 template <class T>
 void spread(const Conv2d& p, int threads, const T* dy, const T* w, const T* bias, T* dx) {
@@ -95,20 +124,22 @@ void spread(const Conv2d& p, int threads, const T* dy, const T* w, const T* bias
 template <class T>
 void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* w,
                               const T* bias, T* dx) {
-  if (spreads_images<T>(p)) return spread(p, plan.threads, dy, w, bias, dx);
+  const bool last = plan.writes_channels_last;
+  if (!last && spreads_images<T>(p)) return spread(p, plan.threads, dy, w, bias, dx);
   std::vector<GradientPhase> phases = gradient_phases(p);
-  const View<T> dy_view{dy, p.out_channels * p.pixels(), p.pixels(), p.w.out, 1};
+  const View<T> dy_view = output_view(p, plan, dy);
   // Kernels that gather pack any view of the weights, others want them in order.
   std::vector<std::optional<Plan>> copying;
   const bool direct = phases.size() == 1;
   const Index most = plan.images_at_once * p.in_channels;
   const Index result = direct || phases.empty() ? 0 : most * phases[0].h.axis.out * p.w.in;
   Index bytes = Scratch::bytes<T>(result);
-  for (const GradientPhase& phase : phases) {
+  for (GradientPhase& phase : phases) {
+    phase.conv.channels_last = last;
     copying.emplace_back();
     if (phase.is_empty()) continue;
     const Plan part = plan_phase<T>(phase.conv, plan.reason, plan.threads);
-    if (part.gathers) continue;
+    if (part.packs_any_weights()) continue;
     copying.back() = part;
     bytes += Scratch::bytes<T>(p.in_channels * phase.conv.taps());
   }
@@ -136,10 +167,7 @@ void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, co
       GradientPhase& phase = phases[i];
       phase.conv.batch = batch;
       if (phase.is_empty()) {
-        for (Index plane = 0; plane < planes; ++plane) {
-          const T value = bias ? bias[plane % p.in_channels] : T(0);
-          std::fill_n(next + plane * phase.conv.pixels(), phase.conv.pixels(), value);
-        }
+        fill(phase.conv, last, bias, next);
       } else {
         const Plan part = plan_phase<T>(phase.conv, plan.reason, plan.threads);
         implicit_gemm_forward(phase.conv, part, dy_view.from(n, 0), weights[i], bias, next);
@@ -149,7 +177,11 @@ void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, co
       widths.push_back(phase.w.axis.out);
       next += planes * phase.conv.pixels();
       if (phase.w.first + 1 < std::min(p.w.stride, p.w.in)) continue;
-      interleave(p, planes, phase.h, plan.threads, starts.data(), widths.data(), images);
+      if (last) {
+        interleave_cells(p, batch, phase.h, plan.threads, starts.data(), widths.data(), images);
+      } else {
+        interleave(p, planes, phase.h, plan.threads, starts.data(), widths.data(), images);
+      }
       starts.clear();
       widths.clear();
       next = results;

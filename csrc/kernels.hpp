@@ -97,18 +97,18 @@ struct ImageFilterTask {
 
 // Filters of images with channels last, each channel with its own weights, for some pixels of a row:
 //
-//   y[i*y_step + c]  =  sum over t < taps of  w[t*channels + c] * cells[t][i*x_step + c]  (+ bias[c])
+//   y[i*channels + c]  =  sum over t < taps of  w[t*channels + c] * cells[t][i*stride*channels + c]
 //
-// for i < pixels, c < channels. Sums run over t in order. Taps >= 1; at least a vector of channels.
+// (+ bias[c]) for i < pixels, c < channels. Sums run over t in order. Sizes >= 1; at least a vector of
+// channels. If there are several pixels, the cells of row_taps taps each, unless that is 0, follow each other.
 template <class T>
 struct ChannelFilterTask {
-  std::ptrdiff_t channels, taps, pixels;
+  std::ptrdiff_t channels, taps, pixels, row_taps;
   const T* w;
   const T* const* cells;
-  std::ptrdiff_t x_step;
+  std::ptrdiff_t stride;
   const T* bias;  // or null
   T* y;
-  std::ptrdiff_t y_step;
 };
 
 // Some output channels of a 3x3 convolution, for images with borders of zeros that are read where they

@@ -80,6 +80,8 @@ struct Plan {
 
   Index scratch_bytes = 0;  // of all threads
 
+  // Kernels that gather, or have a vector of channels, take any view of the weights.
+  bool packs_any_weights() const { return gathers || (filters && writes_channels_last); }
   // Plain loops and filters do not.
   bool takes_packed_weights() const {
     return (algorithm == Algorithm::im2col || algorithm == Algorithm::implicit_gemm) && !filters;
@@ -95,6 +97,14 @@ struct Plan {
     return "fft";
   }
 };
+
+// The outputs of a convolution, or their gradient, as the plan reads them.
+template <class T>
+View<T> output_view(const Conv2d& p, const Plan& plan, const T* y) {
+  const Index c = p.out_channels, pixels = p.pixels();
+  if (plan.reads_channels_last) return {y, c * pixels, 1, p.w.out * c, c};
+  return {y, c * pixels, pixels, p.w.out, 1};
+}
 
 // Piece i of `count` when [0, size) is cut into pieces of whole multiples of `unit`.
 inline Range piece(Index i, Index count, Index size, Index unit) {

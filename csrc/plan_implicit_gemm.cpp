@@ -285,6 +285,7 @@ bool has_phases(const Conv2d& p) {
 // for 5x5 kernels on 14x14 cells.
 template <class T>
 Plan plan_phase(const Conv2d& conv, const char* reason, int threads) {
+  if (suits_channel_filters<T>(conv)) return plan_channel_filters<T>(conv, reason, threads);
   Plan plan = plan_implicit_gemm<T>(conv, reason, threads);
   if (plan.gathers || plan.filters || conv.pad_value != 0) return plan;
   Index inside = 0;
@@ -301,6 +302,11 @@ Plan plan_input_gradient(const Conv2d& p, const char* reason, int threads) {
   const Plan other = plan_im2col<T>(p, Operation::grad_input, reason, threads);
   Plan plan{Algorithm::implicit_gemm, reason, other.instruction_set, other.mr, other.nr, threads};
   std::vector<GradientPhase> phases = gradient_phases(p);
+  // Channels stay last where they do in all phases.
+  const bool stay_last = std::all_of(phases.begin(), phases.end(), [&](const GradientPhase& phase) {
+    return phase.is_empty() || plan_phase<T>(phase.conv, reason, threads).writes_channels_last;
+  });
+  plan.reads_channels_last = plan.writes_channels_last = p.channels_last && stay_last;
   plan.images_at_once = std::max<Index>(p.batch, 1);
   Index results = 0, weights = 0;
   if (phases.size() > 1) {
@@ -314,9 +320,10 @@ Plan plan_input_gradient(const Conv2d& p, const char* reason, int threads) {
   for (GradientPhase& phase : phases) {
     if (phase.is_empty()) continue;
     phase.conv.batch = plan.images_at_once;
+    phase.conv.channels_last = plan.reads_channels_last;
     const Plan part = plan_phase<T>(phase.conv, reason, threads);
     plan.scratch_bytes = std::max(plan.scratch_bytes, part.scratch_bytes);
-    if (!part.gathers) weights += p.in_channels * phase.conv.taps();
+    if (!part.packs_any_weights()) weights += p.in_channels * phase.conv.taps();
   }
   plan.scratch_bytes += (weights + results) * Index{sizeof(T)};
   plan.scratch_bytes = std::max(plan.scratch_bytes, other.scratch_bytes);

@@ -86,6 +86,64 @@ def test_products(name: str, channels: tuple[int, int], groups: int, dtype: Any)
         check(x, w, bias, **options)
 
 
+def check_gradients(x: Any, w: Any, bias: Any, **options: Any) -> None:
+    dy = integers(reference.conv2d(x, w, **options).shape, x.dtype, seed=10)
+    shape = last(x).shape
+    dx = reference.conv2d_grad_input(dy, w, x.shape, **options)
+    dw = reference.conv2d_grad_weight(dy, x, w.shape[2:], **options)
+    for threads in (1, 2):
+        kwargs: Any = dict(**options, layout="NHWC", threads=threads)
+        given = inside_nan(last(dy))
+        assert_array_equal(first(convpool.conv2d_grad_input(given, w, shape, **kwargs)), dx)
+        grad_weight = convpool.conv2d_grad_weight(given, inside_nan(last(x)), w.shape[2:], **kwargs)
+        assert_array_equal(grad_weight, dw)
+    if options.get("padding", 0) in (0, 1):
+        y = convpool.conv2d_transpose(given, w, bias, **kwargs)
+        assert_array_equal(first(y), reference.conv2d_transpose(dy, w, bias, **options))
+
+
+@every_dtype
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_gradients_of_depthwise_layers(name: str, channels: int, dtype: Any) -> None:
+    options = dict(CONVOLUTIONS[name], groups=channels)
+    kernel = options.pop("kernel")
+    x = integers((2, channels, 11, 10), dtype, seed=1)
+    w = integers((channels, 1, *kernel), dtype, seed=2)
+    check_gradients(x, w, integers((channels,), dtype, seed=3), **options)
+
+
+@every_dtype
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("channels", [(16, 1), (32, 3), (10, 16), (24, 128), (33, 260)])
+@pytest.mark.parametrize("name", [name for name in CONVOLUTIONS if name not in ("15x15", "17x17")])
+def test_gradients_of_products(
+    name: str, channels: tuple[int, int], groups: int, dtype: Any
+) -> None:
+    options = dict(CONVOLUTIONS[name], groups=groups)
+    kernel = options.pop("kernel")
+    ic, oc = channels
+    x = integers((2, ic * groups, 11, 10), dtype, seed=4)
+    w = integers((oc * groups, ic, *kernel), dtype, seed=5)
+    check_gradients(x, w, integers((ic * groups,), dtype, seed=6), **options)
+
+
+@pytest.mark.parametrize("groups", [1, 24])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_infinite_weights_do_not_meet_what_is_beside_dy(stride: int, groups: int) -> None:
+    dy, w = normal((2, 24, 9, 9), seed=1), normal((24, 24 // groups, 3, 3), seed=2)
+    w[3, 0, 0, 0] = np.inf
+    shape = (2, 24, 9 * stride, 9 * stride)
+    dx = convpool.conv2d_grad_input(
+        last(dy), w, (2, *shape[2:], 24), stride, 1, groups=groups, layout="NHWC"
+    )
+    expected = convpool.conv2d_grad_input(
+        dy, w, shape, stride, 1, groups=groups, algorithm="direct"
+    )
+    assert np.isinf(expected).any()
+    assert_allclose(first(dx), expected, rtol=1e-5, atol=1e-4)
+
+
 @every_mode
 @pytest.mark.parametrize("groups", [1, 40])
 def test_padding_modes(mode: Any, groups: int) -> None:

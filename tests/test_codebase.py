@@ -20,6 +20,7 @@ ISA_FLAGS = dict(
 
 # From the top down: a file may include what stands after it.
 LAYERS = [
+    "bindings_columns",
     "bindings_conv",
     "bindings_fft",
     "bindings_pool",
