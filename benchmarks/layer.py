@@ -25,6 +25,11 @@ def _normal(shapes: tuple[Shape, ...], dtype: str) -> tuple[Array, ...]:
     )
 
 
+def _channels_last(images: Array) -> Array:
+    """Return the same images `(N, C, H, W)`, whose channels are last in memory."""
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
 def _bytes(shapes: tuple[Shape, ...], dtype: str) -> int:
     return np.dtype(dtype).itemsize * sum(math.prod(shape) for shape in shapes)
 
@@ -44,6 +49,8 @@ class Layer:
     operation: str = "conv2d"
     """``"conv2d"``, ``"conv2d_grad_input"`` or ``"conv2d_grad_weight"``."""
     dtype: str = "float32"
+    channels_last: bool = False
+    """Whether images have their channels last in memory; shapes are `(N, C, H, W)` all the same."""
     quick: bool = False
 
     @property
@@ -84,7 +91,10 @@ class Layer:
 
     def inputs(self) -> tuple[Array, ...]:
         """Arrays of `input_shapes`, the same in every run."""
-        return _normal(self.input_shapes, self.dtype)
+        arrays = _normal(self.input_shapes, self.dtype)
+        if not self.channels_last:
+            return arrays
+        return tuple(a if a.shape == self.weight_shape else _channels_last(a) for a in arrays)
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,7 @@ class Pool:
     stride: int
     padding: int = 0
     dtype: str = "float32"
+    channels_last: bool = False
     quick: bool = False
 
     @property
@@ -137,7 +148,8 @@ class Pool:
 
     def inputs(self) -> tuple[Array, ...]:
         """Arrays of `input_shapes`, the same in every run."""
-        return _normal(self.input_shapes, self.dtype)
+        arrays = _normal(self.input_shapes, self.dtype)
+        return tuple(map(_channels_last, arrays)) if self.channels_last else arrays
 
 
 AnyLayer: TypeAlias = Layer | Pool

@@ -23,6 +23,7 @@ GROUPS = {
     "input gradient": "input gradients",
     "weight gradient": "weight gradients",
     "pool gradient": "gradients of pools",
+    "last": "channels last",
 }
 """Title of each class, in the order of the tables."""
 
@@ -251,4 +252,38 @@ def _pool_gradients() -> list[AnyLayer]:
     ]
 
 
+def _channels_last(layers: list[AnyLayer]) -> list[AnyLayer]:
+    names = (
+        "ResNet 7x7 s2 3-64 @224",
+        "MobileNet 3x3 s2 3-32 @224",
+        "ResNet 1x1 64-256 @56",
+        "ResNet 3x3 64-64 @56",
+        "ResNet 3x3 256-256 @14",
+        "depthwise 3x3 s2 64 @112",
+        "depthwise 3x3 144 @56",
+        "depthwise 7x7 96 @56",
+        "ResNeXt 3x3 128-128 g32 @56",
+        "max 2x2 s2 64 @112",
+        "max 3x3 s2 64 @112",
+        "max 3x3 192 @28",
+        "average 2x2 s2 64 @112",
+        "average 3x3 192 @28",
+        "average 5x5 s3 768 @17",
+        "average 13x13 1000 @13",
+        "ResNet 3x3 64-64 @56, dx",
+        "depthwise 3x3 s2 64 @112, dx",
+        "ResNet 3x3 64-64 @56, dw",
+        "depthwise 3x3 s2 64 @112, dw",
+        "max 3x3 s2 64 @112, dx",
+        "average 2x2 s2 64 @112, dx",
+    )
+    quick = ("depthwise 3x3 144 @56", "max 3x3 s2 64 @112")
+    by_name = {layer.name: layer for layer in layers}
+    return [
+        replace(_derived(by_name[name], "last", "channels last", quick), channels_last=True)
+        for name in names
+    ]
+
+
 LAYERS: list[AnyLayer] = [*FORWARD, *_float64(), *_gradients(), *_pool_gradients()]
+LAYERS += _channels_last(LAYERS)

@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -24,10 +24,17 @@ def torch_context(threads: int) -> AbstractContextManager[object]:
     return cast("AbstractContextManager[object]", torch.inference_mode())
 
 
+def _torch_weight(layer: Layer, weight: Array) -> Any:
+    # In the order that PyTorch prefers; images with channels last it recognises by their strides.
+    torch = importlib.import_module("torch")
+    tensor = torch.from_numpy(weight)
+    return tensor.contiguous(memory_format=torch.channels_last) if layer.channels_last else tensor
+
+
 def _torch_conv2d(layer: Layer, threads: int, x: Array, weight: Array) -> Call:
     torch = importlib.import_module("torch")
     geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    tensors = torch.from_numpy(x), torch.from_numpy(weight)
+    tensors = torch.from_numpy(x), _torch_weight(layer, weight)
     function = torch.nn.functional.conv2d
     return lambda: cast(Array, function(*tensors, None, *geometry).numpy())
 
@@ -37,7 +44,7 @@ def _torch_conv2d_backward(
 ) -> Call:
     torch = importlib.import_module("torch")
     function = torch.ops.aten.convolution_backward.default
-    tensors = [torch.from_numpy(a) for a in (dy, x, weight)]
+    tensors = [torch.from_numpy(dy), torch.from_numpy(x), _torch_weight(layer, weight)]
     geometry = [[size, size] for size in (layer.stride, layer.padding, layer.dilation)]
     arguments = [*tensors, None, *geometry, False, [0, 0], layer.groups, list(wanted)]
     result = wanted.index(True)
@@ -46,7 +53,7 @@ def _torch_conv2d_backward(
 
 def _torch_conv2d_grad_input(layer: Layer, threads: int, dy: Array, weight: Array) -> Call:
     # Of the image only the shape is read.
-    x = np.zeros(layer.x_shape, dy.dtype)
+    x = np.zeros_like(dy, shape=layer.x_shape)
     return _torch_conv2d_backward(layer, dy, x, weight, wanted=(True, False, False))
 
 
@@ -103,6 +110,8 @@ def _onnx_session(
     **attributes: object,
 ) -> Call:
     """Build a session for a graph of one node."""
+    if layer.channels_last:
+        raise Unsupported("has no channels last")
     if importlib.util.find_spec("onnx") is None:
         raise Unsupported("needs the package onnx to build its model")
     onnx = importlib.import_module("onnx")

@@ -5,12 +5,16 @@ once, and returns a function without arguments that gives the result as an ndarr
 function is timed. `Unsupported` says why a peer leaves a layer out.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
+
+import numpy as np
 
 import convpool
 import numpy_peers
 from convpool._typing import Algorithm
-from layer import Array, Layer, Pool
+from layer import AnyLayer, Array, Layer, Pool
 from library_peers import ONNXRUNTIME, OPENCV, SCIPY, TORCH, opencv_context, torch_context
 from peer import Builder, Call, Peer, Unsupported
 
@@ -20,54 +24,75 @@ __all__ = ["BASELINE", "PEERS", "PREPARED"]
 DIRECT_SECONDS = 0.1
 
 
+def _call(layer: AnyLayer, function: Callable[..., Array], *arguments: Any, **options: Any) -> Call:
+    """Give convpool images with channels last as it takes them, and turn the result back."""
+    if not layer.channels_last:
+        return partial(function, *arguments, **options)
+
+    def last(a: Any) -> Any:
+        if isinstance(a, np.ndarray) and a.shape != getattr(layer, "weight_shape", None):
+            return a.transpose(0, 2, 3, 1)
+        return a
+
+    call = partial(function, *map(last, arguments), layout="NHWC", **options)
+    if layer.operation == "conv2d_grad_weight":
+        return call
+    return lambda: call().transpose(0, 3, 1, 2)
+
+
+def _image_shape(layer: AnyLayer) -> tuple[int, ...]:
+    n, c, h, w = layer.x_shape
+    return (n, h, w, c) if layer.channels_last else (n, c, h, w)
+
+
 def _conv2d(algorithm: Algorithm, layer: Layer, threads: int, x: Array, weight: Array) -> Call:
     if algorithm == "direct" and layer.flops / 3e9 > DIRECT_SECONDS:
         raise Unsupported(f"would take more than {DIRECT_SECONDS:g} s")
-    return partial(
-        convpool.conv2d,
-        x,
-        weight,
-        None,
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-        layer.groups,
-        algorithm=algorithm,
-        threads=threads,
-    )
+    geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    arguments = (x, weight, None, *geometry)
+    return _call(layer, convpool.conv2d, *arguments, algorithm=algorithm, threads=threads)
 
 
 def _prepared_conv2d(layer: Layer, threads: int, x: Array, weight: Array) -> Call:
     geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    return partial(convpool.prepare_conv2d(weight, None, *geometry), x, threads=threads)
+    if not layer.channels_last:
+        return partial(convpool.prepare_conv2d(weight, None, *geometry), x, threads=threads)
+    prepared = convpool.prepare_conv2d(weight, None, *geometry, layout="NHWC")
+    images = x.transpose(0, 2, 3, 1)
+    return lambda: prepared(images, threads=threads).transpose(0, 3, 1, 2)
 
 
 def _conv2d_grad_input(layer: Layer, threads: int, dy: Array, weight: Array) -> Call:
     geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    function = convpool.conv2d_grad_input
-    return partial(function, dy, weight, layer.x_shape, *geometry, threads=threads)
+    arguments = (dy, weight, _image_shape(layer), *geometry)
+    return _call(layer, convpool.conv2d_grad_input, *arguments, threads=threads)
 
 
 def _conv2d_grad_weight(layer: Layer, threads: int, dy: Array, x: Array) -> Call:
-    kernel = layer.weight_shape[2:]
     geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    return partial(convpool.conv2d_grad_weight, dy, x, kernel, *geometry, threads=threads)
+    arguments = (dy, x, layer.weight_shape[2:], *geometry)
+    return _call(layer, convpool.conv2d_grad_weight, *arguments, threads=threads)
 
 
 def _pool2d(layer: Pool, threads: int, x: Array) -> Call:
     function = getattr(convpool, layer.operation)
-    return partial(function, x, layer.kernel, layer.stride, layer.padding, threads=threads)
+    geometry = (layer.kernel, layer.stride, layer.padding)
+    return _call(layer, function, x, *geometry, threads=threads)
 
 
 def _max_pool2d_grad(layer: Pool, threads: int, dy: Array, x: Array) -> Call:
     geometry = (layer.kernel, layer.stride, layer.padding)
     _, indices = convpool.max_pool2d(x, *geometry, return_indices=True)
-    return partial(convpool.max_pool2d_grad, dy, indices, layer.x_shape, threads=threads)
+    if layer.channels_last:
+        indices = np.ascontiguousarray(indices.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    arguments = (dy, indices, _image_shape(layer))
+    return _call(layer, convpool.max_pool2d_grad, *arguments, threads=threads)
 
 
 def _avg_pool2d_grad(layer: Pool, threads: int, dy: Array, x: Array) -> Call:
     geometry = (layer.kernel, layer.stride, layer.padding)
-    return partial(convpool.avg_pool2d_grad, dy, layer.x_shape, *geometry, threads=threads)
+    arguments = (dy, _image_shape(layer), *geometry)
+    return _call(layer, convpool.avg_pool2d_grad, *arguments, threads=threads)
 
 
 CONVPOOL: dict[str, Builder] = {

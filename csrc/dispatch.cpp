@@ -4,8 +4,9 @@
 #include <cstdlib>
 #include <stdexcept>
 
-#ifdef CONVPOOL_X86
+#if defined(CONVPOOL_HAS_avx2) || defined(CONVPOOL_HAS_avx512)
 #include <cpuid.h>
+#define CONVPOOL_DETECTS
 #endif
 
 namespace convpool {
@@ -18,7 +19,7 @@ struct Features {
 // CPUID says what the CPU has, XCR0 which registers the operating system saves; both are needed.
 Features detect() {
   Features has;
-#ifdef CONVPOOL_X86
+#ifdef CONVPOOL_DETECTS
   std::uint32_t a, b, c, d;
   if (!__get_cpuid(1, &a, &b, &c, &d)) return has;
   const bool osxsave = c >> 27 & 1, fma = c >> 12 & 1;
@@ -41,12 +42,15 @@ struct Candidate {
 
 // Best first; the last one always works.
 std::vector<Candidate> candidates() {
-#ifdef CONVPOOL_X86
-  const Features has = detect();
-  return {{kernels_avx512, has.avx512}, {kernels_avx2, has.avx2}, {kernels_base, true}};
-#else
-  return {{kernels_base, true}};
+  [[maybe_unused]] const Features has = detect();
+  return {
+#ifdef CONVPOOL_HAS_avx512
+      {kernels_avx512, has.avx512},
 #endif
+#ifdef CONVPOOL_HAS_avx2
+      {kernels_avx2, has.avx2},
+#endif
+      {kernels_base, true}};
 }
 
 std::string joined(const std::vector<std::string>& words) {
