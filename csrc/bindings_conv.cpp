@@ -317,7 +317,8 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   geometry.pad_value = to_pad_value(numbers, pad_value);
   const Images images = x.images(layout), dy_images = dy.images(layout);
   const Pair kernel = to_pair("kernel_size", kernel_size);
-  const Conv2d p = make_conv2d_for_weight(images, dy_images.channels, kernel, geometry);
+  Conv2d p = make_conv2d_for_weight(images, dy_images.channels, kernel, geometry);
+  p.channels_last = layout == Layout::nhwc;
   check_shape("dy", dy.shape(), result_shape(images, p));
   // Sums over pixels are cut into blocks, and stay in float32 however long they are.
   const double terms = static_cast<double>(p.batch) * p.pixels();
@@ -335,7 +336,7 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
 
   const Type type = numbers.compute;
   const Home home = home_for(plan);
-  const Prepared dys = dy.prepared(type, layout, n_threads, home);
+  const Prepared dys = dy.prepared(type, plan.reads_channels_last ? Layout::nchw : layout, n_threads, home);
   const Prepared xs = prepared_images(x, p, plan, type, layout, home);
   Result dw(shape, Layout::nchw, numbers, out, {&dys.array(), &xs.array()}, home);
   const auto by_fft = [&] { return grad_weight_by_fft(p, plan, numbers, dys, xs, dw.array()); };

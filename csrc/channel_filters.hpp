@@ -14,4 +14,8 @@ template <class T>
 void filter_channels_last(const Conv2d& p, const Plan& plan, const View<T>& x,
                           const WeightView<T>& w, const T* bias, T* y);
 
+// dy (N, oh, ow, C), x (N, H, W, C), dw (C, 1, kh, kw)
+template <class T>
+void channels_last_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x, T* dw);
+
 }  // namespace convpool

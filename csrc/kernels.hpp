@@ -111,6 +111,19 @@ struct ChannelFilterTask {
   T* y;
 };
 
+// The weight gradients of the same:
+//
+//   sums[t*channels + c]  +=  sum over i < pixels of
+//                                 dy[i*channels + c] * cells[t][first + i*stride*channels + c]
+template <class T>
+struct ChannelDotTask {
+  std::ptrdiff_t channels, taps, pixels, stride;
+  const T* dy;
+  const T* const* cells;
+  std::ptrdiff_t first;
+  T* sums;
+};
+
 // Some output channels of a 3x3 convolution, for images with borders of zeros that are read where they
 // stand:
 //
@@ -245,7 +258,8 @@ struct KernelsFor {
   void (*filter)(const FilterTask<T>&);
   void (*dot_rows)(const DotTask<T>&);
   bool masks_dots;  // dot_rows reads no cell that meets no dy
-  void (*filter_channels)(const ChannelFilterTask<T>&) = nullptr;  // null for whole numbers
+  void (*filter_channels)(const ChannelFilterTask<T>&) = nullptr;  // null for whole numbers, as the next
+  void (*dot_channels)(const ChannelDotTask<T>&) = nullptr;
 
   // Of images that are read where they stand; null without masked loads, and for whole numbers.
   ImageTiles<T> image_tiles = {};

@@ -117,6 +117,14 @@ template <class T>
 Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads,
                  bool may_transform) {
   if (static_cast<double>(p.batch) * p.image_multiply_adds() < worth_a_thread) threads = 1;
+  if (operation == Operation::grad_weight && p.channels_last) {
+    if (suits_channel_filters<T>(p) && request == "auto") {
+      return plan_channel_dots<T>(p, "depthwise, channels last", threads);
+    }
+    Conv2d moved = p;
+    moved.channels_last = false;
+    return plan_conv2d<T>(moved, operation, request, threads, may_transform);
+  }
   if (request == "direct") return plan_direct<T>(p, operation, "requested", threads);
   if (operation == Operation::grad_input && columns_are_input(p) && request != "fft") {
     return plan_conv2d<T>(transposed_1x1(p), Operation::forward, request, threads);

@@ -262,6 +262,16 @@ Plan plan_channel_filters(const Conv2d& p, const char* reason, int threads) {
 }
 
 template <class T>
+Plan plan_channel_dots(const Conv2d& p, const char* reason, int threads) {
+  constexpr Index most_parts = 32, least_rows = 4;
+  Plan plan = plan_channel_filters<T>(p, reason, threads);
+  plan.writes_channels_last = false;
+  plan.unit_pieces = std::clamp<Index>(p.batch * p.h.out / least_rows, 1, most_parts);
+  plan.scratch_bytes = Scratch::bytes<T>(plan.unit_pieces * plan.left) + Scratch::bytes<T>(plan.columns);
+  return plan;
+}
+
+template <class T>
 bool spreads_images(const Conv2d& p) {
   constexpr Index most = 32;  // channels: from there on phases are as fast
   const bool few = p.group_in() > 1 ? p.group_in() <= most : p.group_out() == 1;
@@ -472,6 +482,7 @@ PlaneLayout layout_of(const Conv2d& p, const Plan& plan) {
   template bool pays_tap_by_tap<T>(const Conv2d&);    \
   template bool suits_channel_filters<T>(const Conv2d&);    \
   template Plan plan_channel_filters<T>(const Conv2d&, const char*, int);    \
+  template Plan plan_channel_dots<T>(const Conv2d&, const char*, int);    \
   template bool filters_along_rows<T>(const Conv2d&);    \
   template bool suits_image_tiles<T>(const Conv2d&);              \
   template bool spreads_images<T>(const Conv2d&);

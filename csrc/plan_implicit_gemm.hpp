@@ -50,6 +50,8 @@ template <class T>
 bool suits_channel_filters(const Conv2d& p);
 template <class T>
 Plan plan_channel_filters(const Conv2d& p, const char* reason, int threads);
+template <class T>
+Plan plan_channel_dots(const Conv2d& p, const char* reason, int threads);  // their weight gradient
 
 // Whether the input gradient is best spread from dy where it stands, without phases: 2 to 3 times as
 // fast with up to 8 channels a group. The sums are in the same order.

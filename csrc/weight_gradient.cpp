@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "channel_filters.hpp"
 #include "copies.hpp"
 #include "gemm.hpp"
 #include "gradient_phases.hpp"
@@ -273,6 +274,7 @@ class WeightGradient {
 template <class T>
 void implicit_gemm_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x,
                                T* dw) {
+  if (plan.reads_channels_last) return channels_last_grad_weight(p, plan, dy, x, dw);
   if (!plan.exchanges) return WeightGradient<T>(p, plan, dy, x, dw)();
   const Index pixels = p.pixels(), images = p.in_channels * pixels;
   const bool is_contiguous = (p.batch <= 1 || x.n == images) && x.c == pixels && x.h == p.w.in && x.w == 1;
