@@ -54,8 +54,8 @@ struct Plan {
   Index pixels_at_once = 0;
   // It does so tap by tap, from cells with all channels together, this many elements apart. 0 for planes.
   Index cell_pitch = 0;
-  // Forward: x is read, and y written, with channels last.
-  bool reads_channels_last = false, writes_channels_last = false;
+  // Images are read, and results written, with channels last; or moved there first, for a weight gradient.
+  bool reads_channels_last = false, writes_channels_last = false, moves_channels_last = false;
   // Rows of padding are left out; the weights, read in place, are in the order (kh, ic, kw).
   bool by_kernel_row = false;
   // Forward: panels as wide as the tile is high, or wide if it gathers.

@@ -6,6 +6,7 @@
 #include "gemm.hpp"
 #include "gradient_phases.hpp"
 #include "numeric.hpp"
+#include "plan_channel_filters.hpp"
 #include "plan_im2col.hpp"
 #include "plan_implicit_gemm.hpp"
 #include "scratch.hpp"
@@ -124,6 +125,9 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
     Conv2d moved = p;
     moved.channels_last = false;
     return plan_conv2d<T>(moved, operation, request, threads, may_transform);
+  }
+  if (operation == Operation::grad_weight && request == "auto" && pays_to_move_channels_last<T>(p)) {
+    return plan_channel_dots<T>(p, "depthwise, small images", threads);
   }
   if (request == "direct") return plan_direct<T>(p, operation, "requested", threads);
   if (operation == Operation::grad_input && columns_are_input(p) && request != "fft") {

@@ -2,10 +2,10 @@
 
 #include <limits>
 #include <new>
-#include <type_traits>
 
 #include "gradient_phases.hpp"
 #include "numeric.hpp"
+#include "plan_channel_filters.hpp"
 #include "plan_im2col.hpp"
 #include "plan_pieces.hpp"
 #include "scratch.hpp"
@@ -244,34 +244,6 @@ bool suits_image_tiles(const Conv2d& p) {
 }
 
 template <class T>
-bool suits_channel_filters(const Conv2d& p) {
-  return !std::is_integral_v<T> && p.group_in() == 1 && p.group_out() == 1 && p.pixels() > 0 &&
-         p.channels_last && p.in_channels >= kernels_of<T>().gather.lanes &&
-         GemmBlocks::count(p.taps()) == 1;
-}
-
-template <class T>
-Plan plan_channel_filters(const Conv2d& p, const char* reason, int threads) {
-  Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, 1,
-            kernels_of<T>().gather.lanes, threads};
-  plan.filters = plan.reads_channels_last = plan.writes_channels_last = true;
-  plan.left = p.window() * p.in_channels;
-  plan.columns = p.w.in * p.in_channels;
-  plan.scratch_bytes = Scratch::bytes<T>(plan.left) + Scratch::bytes<T>(plan.columns);
-  return plan;
-}
-
-template <class T>
-Plan plan_channel_dots(const Conv2d& p, const char* reason, int threads) {
-  constexpr Index most_parts = 32, least_rows = 4;
-  Plan plan = plan_channel_filters<T>(p, reason, threads);
-  plan.writes_channels_last = false;
-  plan.unit_pieces = std::clamp<Index>(p.batch * p.h.out / least_rows, 1, most_parts);
-  plan.scratch_bytes = Scratch::bytes<T>(plan.unit_pieces * plan.left) + Scratch::bytes<T>(plan.columns);
-  return plan;
-}
-
-template <class T>
 bool spreads_images(const Conv2d& p) {
   constexpr Index most = 32;  // channels: from there on phases are as fast
   const bool few = p.group_in() > 1 ? p.group_in() <= most : p.group_out() == 1;
@@ -480,9 +452,6 @@ PlaneLayout layout_of(const Conv2d& p, const Plan& plan) {
   template PlaneLayout layout_of<T>(const Conv2d&, const Plan&);    \
   template bool pays_to_gather<T>(const Conv2d&);    \
   template bool pays_tap_by_tap<T>(const Conv2d&);    \
-  template bool suits_channel_filters<T>(const Conv2d&);    \
-  template Plan plan_channel_filters<T>(const Conv2d&, const char*, int);    \
-  template Plan plan_channel_dots<T>(const Conv2d&, const char*, int);    \
   template bool filters_along_rows<T>(const Conv2d&);    \
   template bool suits_image_tiles<T>(const Conv2d&);              \
   template bool spreads_images<T>(const Conv2d&);

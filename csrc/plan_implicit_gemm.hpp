@@ -44,15 +44,6 @@ bool filters_along_rows(const Conv2d& p);
 template <class T>
 bool suits_image_tiles(const Conv2d& p);
 
-// Depthwise convolutions of images that have their channels last, with as many as fill a vector: where
-// these stand (channel_filters.hpp).
-template <class T>
-bool suits_channel_filters(const Conv2d& p);
-template <class T>
-Plan plan_channel_filters(const Conv2d& p, const char* reason, int threads);
-template <class T>
-Plan plan_channel_dots(const Conv2d& p, const char* reason, int threads);  // their weight gradient
-
 // Whether the input gradient is best spread from dy where it stands, without phases: 2 to 3 times as
 // fast with up to 8 channels a group. The sums are in the same order.
 template <class T>

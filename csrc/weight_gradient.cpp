@@ -7,6 +7,7 @@
 #include "copies.hpp"
 #include "gemm.hpp"
 #include "gradient_phases.hpp"
+#include "layouts.hpp"
 #include "numeric.hpp"
 #include "plan_implicit_gemm.hpp"
 #include "scratch.hpp"
@@ -269,12 +270,27 @@ class WeightGradient {
   std::vector<std::ptrdiff_t> tap_offsets_, pixel_offsets_, row_offsets_;
 };
 
+// Small images of a depthwise layer, of which vectors of channels are the faster ones.
+template <class T>
+void moved_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x, T* dw) {
+  const Index channels = p.in_channels, image = channels * p.in_plane();
+  Scratch moved(Scratch::bytes<T>(p.batch * image) + Scratch::bytes<T>(p.batch * channels * p.pixels()));
+  T* const cells = moved.take<T>(p.batch * image);
+  T* const dy_cells = moved.take<T>(p.batch * channels * p.pixels());
+  parallel_for(plan.threads, p.batch, [&](Index n) {
+    write_cells(p, x.from(n, 0), {0, channels}, channels, cells + n * image);
+  });
+  transpose_images(plan.threads, p.batch, channels, p.pixels(), dy, dy_cells);
+  channels_last_grad_weight(p, plan, dy_cells, {cells, image, 1, p.w.in * channels, channels}, dw);
+}
+
 }  // namespace
 
 template <class T>
 void implicit_gemm_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x,
                                T* dw) {
   if (plan.reads_channels_last) return channels_last_grad_weight(p, plan, dy, x, dw);
+  if (plan.moves_channels_last) return moved_grad_weight(p, plan, dy, x, dw);
   if (!plan.exchanges) return WeightGradient<T>(p, plan, dy, x, dw)();
   const Index pixels = p.pixels(), images = p.in_channels * pixels;
   const bool is_contiguous = (p.batch <= 1 || x.n == images) && x.c == pixels && x.h == p.w.in && x.w == 1;

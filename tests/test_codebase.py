@@ -47,6 +47,7 @@ LAYERS = [
     "weights",
     "plan_conv2d",
     "plan_implicit_gemm",
+    "plan_channel_filters",
     "plan_im2col",
     "plan_pieces",
     "plan",

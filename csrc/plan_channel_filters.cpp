@@ -1,0 +1,66 @@
+#include "plan_channel_filters.hpp"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "dispatch.hpp"
+#include "gemm.hpp"
+#include "scratch.hpp"
+
+namespace convpool {
+
+template <class T>
+bool suits_channel_filters(const Conv2d& p) {
+  return !std::is_integral_v<T> && p.group_in() == 1 && p.group_out() == 1 && p.pixels() > 0 &&
+         p.channels_last && p.in_channels >= kernels_of<T>().gather.lanes &&
+         GemmBlocks::count(p.taps()) == 1;
+}
+
+template <class T>
+Plan plan_channel_filters(const Conv2d& p, const char* reason, int threads) {
+  Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, 1,
+            kernels_of<T>().gather.lanes, threads};
+  plan.filters = plan.reads_channels_last = plan.writes_channels_last = true;
+  plan.left = p.window() * p.in_channels;
+  plan.columns = p.w.in * p.in_channels;
+  plan.scratch_bytes = Scratch::bytes<T>(plan.left) + Scratch::bytes<T>(plan.columns);
+  return plan;
+}
+
+template <class T>
+Plan plan_channel_dots(const Conv2d& p, const char* reason, int threads) {
+  constexpr Index most_parts = 32, least_rows = 4;
+  Plan plan = plan_channel_filters<T>(p, reason, threads);
+  plan.writes_channels_last = false;
+  plan.unit_pieces = std::clamp<Index>(p.batch * p.h.out / least_rows, 1, most_parts);
+  plan.scratch_bytes = Scratch::bytes<T>(plan.unit_pieces * plan.left) + Scratch::bytes<T>(plan.columns);
+  if (p.channels_last) return plan;
+  plan.reads_channels_last = false;
+  plan.moves_channels_last = true;
+  plan.scratch_bytes += Scratch::bytes<T>(p.batch * p.in_channels * p.in_plane()) +
+                        Scratch::bytes<T>(p.batch * p.in_channels * p.pixels());
+  return plan;
+}
+
+// Rows of few pixels fill vectors badly: 3x for 3x3 kernels with results of 7x7, 0.9x with 14x14.
+template <class T>
+bool pays_to_move_channels_last(const Conv2d& p) {
+  constexpr Index most_taps = 9, most_pixels = 64, most_cells = 256, most_moved = 1 << 20;
+  Conv2d last = p;
+  last.channels_last = true;
+  const Index moved = p.batch * p.in_channels * (p.in_plane() + p.pixels());
+  return suits_channel_filters<T>(last) && p.window() <= most_taps && p.pixels() <= most_pixels &&
+         p.in_plane() <= most_cells && moved <= most_moved;
+}
+
+#define INSTANTIATE(T)                                                    \
+  template bool suits_channel_filters<T>(const Conv2d&);                  \
+  template Plan plan_channel_filters<T>(const Conv2d&, const char*, int); \
+  template Plan plan_channel_dots<T>(const Conv2d&, const char*, int);    \
+  template bool pays_to_move_channels_last<T>(const Conv2d&);
+INSTANTIATE(float)
+INSTANTIATE(double)
+INSTANTIATE(std::uint64_t)
+#undef INSTANTIATE
+
+}  // namespace convpool

@@ -1,0 +1,20 @@
+// Plans of depthwise convolutions with vectors of channels. Computes nothing.
+#pragma once
+
+#include "plan.hpp"
+
+namespace convpool {
+
+// Depthwise convolutions of images that have their channels last, with as many as fill a vector: where
+// these stand (channel_filters.hpp).
+template <class T>
+bool suits_channel_filters(const Conv2d& p);
+template <class T>
+Plan plan_channel_filters(const Conv2d& p, const char* reason, int threads);
+// Their weight gradient; and whether it is worth to move channels last for it.
+template <class T>
+Plan plan_channel_dots(const Conv2d& p, const char* reason, int threads);
+template <class T>
+bool pays_to_move_channels_last(const Conv2d& p);
+
+}  // namespace convpool
