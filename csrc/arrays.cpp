@@ -278,6 +278,12 @@ py::array Operand::channels_first(Layout layout) const {
   return layout == Layout::nhwc && array_.ndim() >= 3 ? with_axes(array_, true) : array_;
 }
 
+bool Operand::has_channels_last(Layout layout) const {
+  if (layout == Layout::nchw) return false;
+  const py::array first = channels_first(layout);
+  return !is_plain(first, first.dtype());
+}
+
 Prepared::Prepared(const py::array& channels_last, const Shape& shape, Type type, int threads,
                    Home home)
     : array_(temporary_array(dtype_of(type), shape, home, memory_)) {

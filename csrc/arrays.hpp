@@ -90,6 +90,9 @@ class Operand {
   Shape shape() const { return {array_.shape(), array_.shape() + array_.ndim()}; }
   Images images(Layout layout) const { return parse_images(name_, shape(), layout); }
 
+  // Whether channels are last in memory too, not in a view of images that have them before rows.
+  bool has_channels_last(Layout layout) const;
+
   // For arrays that numbers_for() has accepted: C-contiguous, aligned, in native byte order, of this
   // type, channels before rows; the array itself where it is all that already.
   Prepared prepared(Type type, Layout layout = Layout::nchw, int threads = 1,

@@ -174,7 +174,7 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
   geometry.pad_value = to_pad_value(numbers, pad_value);
   const Images images = x.images(layout);
   Conv2d p = make_conv2d(images, weight.shape(), geometry);
-  p.channels_last = layout == Layout::nhwc;
+  p.channels_last = x.has_channels_last(layout);
   bias.check(p.out_channels);
   const double terms = static_cast<double>(p.taps());
   choose_compute_type(numbers, terms,
@@ -219,7 +219,7 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
   const Geometry geometry = to_geometry(stride, padding, dilation, groups, py::str("constant"));
   Conv2d p = make_conv2d_transpose(images, weight.shape(), geometry,
                                    to_pair("output_padding", output_padding));
-  p.channels_last = layout == Layout::nhwc;
+  p.channels_last = x.has_channels_last(layout);
   bias.check(p.in_channels);
   const double terms = static_cast<double>(p.gradient_terms());
   choose_compute_type(numbers, terms, bound_of(numbers, terms, x, weight, bias.pointer()));
@@ -266,7 +266,7 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   const Images images = parse_images("input_shape", to_shape("input_shape", input_shape), layout);
   Conv2d p =
       make_conv2d(images, weight.shape(), to_geometry(stride, padding, dilation, groups, pad_mode));
-  p.channels_last = layout == Layout::nhwc;
+  p.channels_last = dy.has_channels_last(layout);
   check_shape("dy", dy.shape(), result_shape(images, p));
   // A cell that padding shows again and again may meet every output of its plane with every tap.
   const bool is_shown_once = p.h.pad_mode == PadMode::constant;
@@ -318,7 +318,7 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   const Images images = x.images(layout), dy_images = dy.images(layout);
   const Pair kernel = to_pair("kernel_size", kernel_size);
   Conv2d p = make_conv2d_for_weight(images, dy_images.channels, kernel, geometry);
-  p.channels_last = layout == Layout::nhwc;
+  p.channels_last = x.has_channels_last(layout) && dy.has_channels_last(layout);
   check_shape("dy", dy.shape(), result_shape(images, p));
   // Sums over pixels are cut into blocks, and stay in float32 however long they are.
   const double terms = static_cast<double>(p.batch) * p.pixels();

@@ -4,6 +4,7 @@
 
 #include "bindings.hpp"
 #include "pool2d.hpp"
+#include "windows.hpp"
 
 namespace convpool::bindings {
 namespace {
@@ -42,7 +43,7 @@ class PoolArrays {
  public:
   PoolArrays(const Operand& x, const Images& images, const Pool2d& p, const Numbers& numbers,
              Layout layout, int threads, Object out)
-      : p_(p), in_depth_(layout == Layout::nhwc && reads_channels_last(p, numbers.compute)),
+      : p_(p), in_depth_(x.has_channels_last(layout) && reads_channels_last(p, numbers.compute)),
         layout_(in_depth_ ? Layout::nchw : layout),
         x_(in_depth_ ? x.prepared(numbers.compute) : x.strided(numbers.compute, layout, threads)),
         y_(result_shape(images, p), layout_, numbers, out, {&x_.array()}) {
@@ -63,11 +64,6 @@ class PoolArrays {
   Result& y() { return y_; }
 
  private:
-  static bool sees_all(const Pool2d& p, const Axis& axis) {
-    const bool fits = axis.cell(0, 0) == 0 && axis.kernel == axis.in && axis.dilation == 1;
-    return axis.out == 1 && (p.adaptive || fits);
-  }
-
   // All cells are one column, which one window sees: half the time of a mean of 1000 channels of 13x13.
   void join_axes() {
     const Index cells = p_.h.in * p_.w.in;
@@ -307,18 +303,22 @@ py::object lp_pool2d(Object x_object, Object norm_type, Object kernel_size, Obje
 // Gradients of averages; `dy` must have the shape of their result.
 py::object average_grad(const Operand& dy, const Images& images, const Pool2d& p,
                         const Numbers& numbers, Layout layout, int threads, Object out) {
-  // Where the user has them, whether channels are last or not.
-  const Prepared dys = dy.prepared(numbers.compute);
-  Result dx(images.shape(), Layout::nchw, numbers, out, {&dys.array()});
+  // Channels stay last where the shares of an image are not too many for scratch memory.
+  constexpr double most_shares = 1 << 20;
+  const double shares = static_cast<double>(p.h.out) * p.w.in * p.channels;
+  const bool in_depth = dy.has_channels_last(layout) && shares <= most_shares;
+  const Layout order = in_depth ? Layout::nchw : layout;
+  const Prepared dys = dy.prepared(numbers.compute, order, threads);
+  Result dx(images.shape(), order, numbers, out, {&dys.array()});
   Pool2d problem = p;
-  if (layout == Layout::nhwc) problem.depth = std::exchange(problem.channels, 1);
+  if (in_depth) problem.depth = std::exchange(problem.channels, 1);
   run(work_of(p), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     if constexpr (std::is_floating_point_v<T>) {
       convpool::avg_pool2d_grad(problem, pool_threads(p, threads), data<T>(dys), dx.data<T>());
     }
   });
-  return dx.finish();
+  return dx.finish(threads);
 }
 
 py::object avg_pool2d_grad(Object dy_object, Object input_shape, Object kernel_size, Object stride,

@@ -11,7 +11,7 @@ namespace convpool {
 
 template <class T>
 bool suits_channel_filters(const Conv2d& p) {
-  return !std::is_integral_v<T> && p.group_in() == 1 && p.group_out() == 1 && p.pixels() > 0 &&
+  return !std::is_integral_v<T> && p.group_in() == 1 && p.group_out() == 1 && p.pixels() > 0 && p.in_plane() > 0 &&
          p.channels_last && p.in_channels >= kernels_of<T>().gather.lanes &&
          GemmBlocks::count(p.taps()) == 1;
 }

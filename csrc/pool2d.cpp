@@ -26,10 +26,7 @@ Index rows_of_band(const Pool2d& p) {
 // Whether the windows are whole planes, which need no passes: a tenth of the time.
 bool are_planes(const Pool2d& p) {
   constexpr Index most_cells = 1 << 16;
-  const auto is_whole = [](const Axis& axis) {
-    return axis.out == 1 && axis.cell(0, 0) == 0 && axis.kernel == axis.in && axis.dilation == 1;
-  };
-  return !p.adaptive && p.depth == 1 && is_whole(p.h) && is_whole(p.w) &&
+  return !p.adaptive && p.depth == 1 && sees_all(p, p.h) && sees_all(p, p.w) &&
          p.h.in <= most_cells / p.w.in;
 }
 

@@ -158,7 +158,7 @@ struct ExtremumRule {
   }
 
  private:
-  // The numbers of a window are those of neighbouring ones for `find`, with as many places between.
+  // `find` takes the channels for windows side by side, and so adds c to the place of channel c.
   void find_in_depth(const OutputRow<T>& row, const T* y, Index* places) const {
     for (const Window& columns : row.columns) {
       find(p.depth, row, columns, y, places);

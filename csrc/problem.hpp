@@ -131,7 +131,7 @@ struct Conv2d {
   Index batch = 0, in_channels = 0, out_channels = 0, groups = 1;
   Axis h, w;
   double pad_value = 0;
-  // Images have their channels last, of a forward convolution. A plan says whether it leaves them there.
+  // The user's arrays have their channels last. Plans alone ask, and say whether these stay there.
   bool channels_last = false;
 
   Index group_in() const { return quotient(in_channels, groups); }

@@ -23,6 +23,12 @@ inline Range shown_cells(const Pool2d& p, const Axis& axis) {
   return shows_padding ? axis.padded() : axis.data();
 }
 
+// Whether there is one window, of all cells.
+inline bool sees_all(const Pool2d& p, const Axis& axis) {
+  const bool fits = axis.cell(0, 0) == 0 && axis.kernel == axis.in && axis.dilation == 1;
+  return axis.out == 1 && (p.adaptive || (fits && axis.data().end == axis.in));
+}
+
 std::vector<Window> windows_of(const Pool2d& p, const Axis& axis);
 
 inline double divisor_of(const Pool2d& p, const Window& row, const Window& column) {

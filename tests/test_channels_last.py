@@ -332,3 +332,37 @@ def test_indices_are_checked_before_out_is_written() -> None:
     with pytest.raises(IndexError, match="between -1 and 15, got 16"):
         convpool.max_pool2d_grad(dy, places, out.shape, layout="NHWC", out=out)
     assert (out == 7).all()
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_one_window_does_not_see_what_is_cropped(layout: Any) -> None:
+    x = np.arange(16 * 25.0).reshape(1, 16, 5, 5)
+    options: Any = dict(kernel_size=5, stride=5, padding=((0, -1), (0, -1)), ceil_mode=True)
+    images = last(x) if layout == "NHWC" else x
+    for pool in ("max_pool2d", "sum_pool2d", "avg_pool2d"):
+        y = getattr(convpool, pool)(images, **options, layout=layout)
+        expected = getattr(reference, pool)(x, **options)
+        assert_array_equal(first(y) if layout == "NHWC" else y, expected)
+
+
+def test_images_without_columns() -> None:
+    x, w = np.zeros((1, 16, 3, 0), np.float32), np.ones((16, 1, 1, 3), np.float32)
+    options: Any = dict(padding=(0, 2), groups=16)
+    y = convpool.conv2d(last(x), w, **options, pad_value=2, layout="NHWC")
+    assert_array_equal(first(y), reference.conv2d(x, w, **options, pad_value=2))
+    dy = np.ones((1, 16, 3, 2), np.float32)
+    dw = convpool.conv2d_grad_weight(last(dy), last(x), (1, 3), **options, layout="NHWC")
+    assert_array_equal(dw, np.zeros_like(w))
+    assert_array_equal(convpool.conv2d_grad_weight(dy, x, (1, 3), **options), dw)
+
+
+def test_views_of_channels_first() -> None:
+    x, w = integers((2, 24, 9, 8), seed=1), integers((24, 1, 3, 3), seed=2)
+    view = np.moveaxis(x, 1, -1)
+    y = convpool.conv2d(view, w, padding=1, groups=24, layout="NHWC")
+    assert_array_equal(first(y), convpool.conv2d(x, w, padding=1, groups=24))
+    dw = convpool.conv2d_grad_weight(y, view, (3, 3), padding=1, groups=24, layout="NHWC")
+    expected = convpool.conv2d_grad_weight(first(y), x, (3, 3), padding=1, groups=24)
+    assert_array_equal(dw, expected)
+    pooled = convpool.max_pool2d(view, 3, stride=1, layout="NHWC")
+    assert_array_equal(first(pooled), convpool.max_pool2d(x, 3, stride=1))
