@@ -195,14 +195,21 @@ class AverageGradient {
     }
     for (Index i = 0; i < count; ++i, shares += p_.out_row()) {
       V* line = horizontal.values(i);
+      if (p_.w.stride == 1) {
+        std::copy_n(shares, p_.out_row(), line);
+        continue;
+      }
+      if (depth > 1) {
+        copy_rows(shares, 1, depth, p_.w.out, depth, line, p_.w.stride * depth);
+        continue;
+      }
       Index ow = 0;
-      for (; p_.w.stride == 2 && depth == 1 && ow < p_.w.out - 1; ++ow) {
+      for (; p_.w.stride == 2 && ow < p_.w.out - 1; ++ow) {
         // With the zero that stands there anyway these are vectors: a fifth of the whole time.
         line[2 * ow] = shares[ow];
         line[2 * ow + 1] = 0;
       }
-      copy_rows(shares + ow * depth, 1, depth, p_.w.out - ow, depth, line + ow * p_.w.stride * depth,
-                p_.w.stride * depth);
+      for (; ow < p_.w.out; ++ow) line[ow * p_.w.stride] = shares[ow];
     }
     horizontal.join(rule.joining(false), count, spread);
   }
