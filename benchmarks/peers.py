@@ -24,6 +24,10 @@ __all__ = ["BASELINE", "PEERS", "PREPARED"]
 DIRECT_SECONDS = 0.1
 
 
+def _layout(layer: AnyLayer) -> dict[str, Any]:
+    return {"layout": "NHWC"} if layer.channels_last else {}
+
+
 def _call(layer: AnyLayer, function: Callable[..., Array], *arguments: Any, **options: Any) -> Call:
     """Give convpool images with channels last as it takes them, and turn the result back."""
     if not layer.channels_last:
@@ -34,7 +38,7 @@ def _call(layer: AnyLayer, function: Callable[..., Array], *arguments: Any, **op
             return a.transpose(0, 2, 3, 1)
         return a
 
-    call = partial(function, *map(last, arguments), layout="NHWC", **options)
+    call = partial(function, *map(last, arguments), **options)
     if layer.operation == "conv2d_grad_weight":
         return call
     return lambda: call().transpose(0, 3, 1, 2)
@@ -50,34 +54,33 @@ def _conv2d(algorithm: Algorithm, layer: Layer, threads: int, x: Array, weight: 
         raise Unsupported(f"would take more than {DIRECT_SECONDS:g} s")
     geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
     arguments = (x, weight, None, *geometry)
-    return _call(layer, convpool.conv2d, *arguments, algorithm=algorithm, threads=threads)
+    return _call(
+        layer, convpool.conv2d, *arguments, algorithm=algorithm, threads=threads, **_layout(layer)
+    )
 
 
 def _prepared_conv2d(layer: Layer, threads: int, x: Array, weight: Array) -> Call:
     geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    if not layer.channels_last:
-        return partial(convpool.prepare_conv2d(weight, None, *geometry), x, threads=threads)
-    prepared = convpool.prepare_conv2d(weight, None, *geometry, layout="NHWC")
-    images = x.transpose(0, 2, 3, 1)
-    return lambda: prepared(images, threads=threads).transpose(0, 3, 1, 2)
+    prepared = convpool.prepare_conv2d(weight, None, *geometry, **_layout(layer))
+    return _call(layer, prepared, x, threads=threads)
 
 
 def _conv2d_grad_input(layer: Layer, threads: int, dy: Array, weight: Array) -> Call:
     geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
     arguments = (dy, weight, _image_shape(layer), *geometry)
-    return _call(layer, convpool.conv2d_grad_input, *arguments, threads=threads)
+    return _call(layer, convpool.conv2d_grad_input, *arguments, threads=threads, **_layout(layer))
 
 
 def _conv2d_grad_weight(layer: Layer, threads: int, dy: Array, x: Array) -> Call:
     geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
     arguments = (dy, x, layer.weight_shape[2:], *geometry)
-    return _call(layer, convpool.conv2d_grad_weight, *arguments, threads=threads)
+    return _call(layer, convpool.conv2d_grad_weight, *arguments, threads=threads, **_layout(layer))
 
 
 def _pool2d(layer: Pool, threads: int, x: Array) -> Call:
     function = getattr(convpool, layer.operation)
     geometry = (layer.kernel, layer.stride, layer.padding)
-    return _call(layer, function, x, *geometry, threads=threads)
+    return _call(layer, function, x, *geometry, threads=threads, **_layout(layer))
 
 
 def _max_pool2d_grad(layer: Pool, threads: int, dy: Array, x: Array) -> Call:
@@ -86,13 +89,13 @@ def _max_pool2d_grad(layer: Pool, threads: int, dy: Array, x: Array) -> Call:
     if layer.channels_last:
         indices = np.ascontiguousarray(indices.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     arguments = (dy, indices, _image_shape(layer))
-    return _call(layer, convpool.max_pool2d_grad, *arguments, threads=threads)
+    return _call(layer, convpool.max_pool2d_grad, *arguments, threads=threads, **_layout(layer))
 
 
 def _avg_pool2d_grad(layer: Pool, threads: int, dy: Array, x: Array) -> Call:
     geometry = (layer.kernel, layer.stride, layer.padding)
     arguments = (dy, _image_shape(layer), *geometry)
-    return _call(layer, convpool.avg_pool2d_grad, *arguments, threads=threads)
+    return _call(layer, convpool.avg_pool2d_grad, *arguments, threads=threads, **_layout(layer))
 
 
 CONVPOOL: dict[str, Builder] = {

@@ -80,15 +80,13 @@ py::dtype common_dtype(std::initializer_list<const Operand*> operands) {
   return py::cast<py::dtype>(numpy().attr("result_type")(*dtypes));
 }
 
-// Axes of an NHWC array in the order of NCHW, or back; also for arrays without a batch.
-py::array with_axes(const py::array& array, bool channels_first) {
+// Images with their axes in the order of NCHW; also without a batch. Not other arrays, as a bias.
+py::array with_channels_first(const py::array& array, Layout layout) {
+  if (layout == Layout::nchw || array.ndim() < 3) return array;
   const Index last = array.ndim() - 1, rows = last - 2;
   py::list order;
   for (Index axis = 0; axis < rows; ++axis) order.append(axis);
-  const Pair spatial = channels_first ? Pair{rows, rows + 1} : Pair{rows + 1, rows + 2};
-  if (channels_first) order.append(last);
-  for (Index axis : spatial) order.append(axis);
-  if (!channels_first) order.append(rows);
+  for (Index axis : {last, rows, rows + 1}) order.append(axis);
   return array.attr("transpose")(order);
 }
 
@@ -275,13 +273,19 @@ Operand::Operand(const char* name, py::handle object)
     : name_(name), array_(to_array(name, object)) {}
 
 py::array Operand::channels_first(Layout layout) const {
-  return layout == Layout::nhwc && array_.ndim() >= 3 ? with_axes(array_, true) : array_;
+  return with_channels_first(array_, layout);
 }
 
 bool Operand::has_channels_last(Layout layout) const {
-  if (layout == Layout::nchw) return false;
-  const py::array first = channels_first(layout);
-  return !is_plain(first, first.dtype());
+  if (layout == Layout::nchw || array_.size() == 0) return false;
+  const Index last = array_.ndim() - 1, rows = last - 2;
+  Index stride = array_.itemsize();
+  for (Index axis : {rows + 1, rows, last, rows - 1}) {
+    if (axis < 0 || array_.shape(axis) == 1) continue;
+    if (array_.strides(axis) != stride) return true;
+    stride *= array_.shape(axis);
+  }
+  return false;
 }
 
 Prepared::Prepared(const py::array& channels_last, const Shape& shape, Type type, int threads,
@@ -307,8 +311,7 @@ Prepared Operand::strided(Type type, Layout layout, int threads, Home home) cons
 }
 
 Prepared Operand::in_place(Type type, Layout layout) const {
-  const py::array array = plain(array_, dtype_of(type));
-  return Prepared(layout == Layout::nhwc && array.ndim() >= 3 ? with_axes(array, true) : array);
+  return Prepared(with_channels_first(plain(array_, dtype_of(type)), layout));
 }
 
 py::array Operand::as_complex(const py::dtype& dtype, Layout layout) const {
@@ -400,11 +403,9 @@ Result::Result(const Shape& shape, Layout layout, const Numbers& numbers, py::ha
                std::initializer_list<const py::array*> operands, Home home)
     : returned_(out.is_none() ? new_array(numbers.result, shape)
                               : checked_out(out, numbers.result, shape)),
-      target_(returned_),
+      target_(with_channels_first(returned_, layout)),
       written_(no_array()) {
   const py::dtype compute = numbers.is_complex ? numbers.result : dtype_of(numbers.compute);
-  const bool move_axes = layout == Layout::nhwc && shape.size() >= 3;
-  if (move_axes) target_ = with_axes(returned_, true);
   bool direct = is_plain(target_, compute);
   for (const py::array* operand : operands) {
     direct = direct && (out.is_none() || !*operand || !overlap(target_, *operand));

@@ -91,7 +91,7 @@ inline double to_pad_value(const Numbers& numbers, Object object) {
 }
 
 inline Geometry to_geometry(Object stride, Object padding, Object dilation, Object groups,
-                     Object pad_mode) {
+                            Object pad_mode) {
   Geometry geometry;
   geometry.stride = to_pair("stride", stride);
   geometry.padding = to_padding(padding);

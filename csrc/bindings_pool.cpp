@@ -1,7 +1,5 @@
 // Pools: five steps a function, as in bindings_conv.cpp. Arguments come by position from pool.py.
 
-#include <utility>
-
 #include "bindings.hpp"
 #include "pool2d.hpp"
 #include "windows.hpp"
@@ -43,22 +41,21 @@ class PoolArrays {
  public:
   PoolArrays(const Operand& x, const Images& images, const Pool2d& p, const Numbers& numbers,
              Layout layout, int threads, Object out)
-      : p_(p), in_depth_(x.has_channels_last(layout) && reads_channels_last(p, numbers.compute)),
-        layout_(in_depth_ ? Layout::nchw : layout),
-        x_(in_depth_ ? x.prepared(numbers.compute) : x.strided(numbers.compute, layout, threads)),
+      : p_(p), stays_last_(x.has_channels_last(layout) && reads_channels_last(p, numbers.compute)),
+        layout_(stays_last_ ? Layout::nchw : layout),
+        x_(stays_last_ ? x.prepared(numbers.compute) : x.strided(numbers.compute, layout, threads)),
         y_(result_shape(images, p), layout_, numbers, out, {&x_.array()}) {
-    if (!in_depth_) return;
-    p_.depth = std::exchange(p_.channels, 1);
+    if (!stays_last_) return;
+    p_ = in_depth(p);
     if (fills_vectors(p, numbers.compute) && sees_all(p, p.h) && sees_all(p, p.w)) join_axes();
   }
 
-  // Channels last are numbers of the cells of one plane.
   const Pool2d& problem() const { return p_; }
   // How arrays are asked for that the core writes in the same order.
   Layout layout() const { return layout_; }
   template <class T>
   View<T> x() const {
-    if (!in_depth_) return view<T>(x_);
+    if (!stays_last_) return view<T>(x_);
     return {data<T>(x_), p_.h.in * p_.in_row(), 1, p_.in_row(), p_.depth};
   }
   Result& y() { return y_; }
@@ -83,7 +80,7 @@ class PoolArrays {
   }
 
   Pool2d p_;
-  bool in_depth_;
+  bool stays_last_;
   Layout layout_;
   Prepared x_;
   Result y_;
@@ -306,12 +303,11 @@ py::object average_grad(const Operand& dy, const Images& images, const Pool2d& p
   // Channels stay last where the shares of an image are not too many for scratch memory.
   constexpr double most_shares = 1 << 20;
   const double shares = static_cast<double>(p.h.out) * p.w.in * p.channels;
-  const bool in_depth = dy.has_channels_last(layout) && shares <= most_shares;
-  const Layout order = in_depth ? Layout::nchw : layout;
+  const bool stays_last = dy.has_channels_last(layout) && shares <= most_shares;
+  const Layout order = stays_last ? Layout::nchw : layout;
   const Prepared dys = dy.prepared(numbers.compute, order, threads);
   Result dx(images.shape(), order, numbers, out, {&dys.array()});
-  Pool2d problem = p;
-  if (in_depth) problem.depth = std::exchange(problem.channels, 1);
+  const Pool2d problem = stays_last ? in_depth(p) : p;
   run(work_of(p), numbers.compute, [&](auto zero) {
     using T = decltype(zero);
     if constexpr (std::is_floating_point_v<T>) {

@@ -11,13 +11,6 @@
 namespace convpool {
 namespace {
 
-// Rows that follow each other in a task.
-Index rows_of_task(const Conv2d& p) {
-  constexpr Index multiply_adds = 1 << 18;
-  const double row = static_cast<double>(p.w.out) * p.out_channels * p.window();
-  return std::max<Index>(1, static_cast<Index>(static_cast<double>(multiply_adds) / std::max(row, 1.0)));
-}
-
 // The cells that the windows of a row of outputs see. Taps outside of the image see a row of padding, so
 // that a number that is not finite meets it too.
 template <class T>
@@ -75,7 +68,7 @@ template <class T>
 void filter_channels_last(const Conv2d& p, const Plan& plan, const View<T>& x,
                           const WeightView<T>& w, const T* bias, T* y) {
   const Index channels = p.in_channels, taps = p.window();
-  Scratch scratch(plan.scratch_bytes);
+  Scratch scratch(Scratch::bytes<T>(plan.left) + Scratch::bytes<T>(plan.columns));
   T* const weights = scratch.take<T>(plan.left);
   T* const padding = scratch.take<T>(plan.columns);
   WindowRow<T>::write_padding(p, padding);
@@ -85,10 +78,11 @@ void filter_channels_last(const Conv2d& p, const Plan& plan, const View<T>& x,
       copy_strided(w.data + kh * w.h + kw * w.w, w.g, channels, next);
     }
   }
-  const Index rows = p.batch * p.h.out, at_once = rows_of_task(p);
-  parallel_for(plan.threads, ceil_div(rows, at_once), [&](Index task) {
+  const Index rows = p.batch * p.h.out, tasks = ceil_div(rows, plan.units_at_once);
+  parallel_for(plan.threads, tasks, [&](Index task) {
     WindowRow<T> windows(p, x, padding);
-    for (Index i = task * at_once; i < std::min((task + 1) * at_once, rows); ++i) {
+    const Range these = piece(task, tasks, rows, 1);
+    for (Index i = these.begin; i < these.end; ++i) {
       const Index n = quotient(i, p.h.out);
       windows(n, i - n * p.h.out, [&](Index ow, Index pixels, const T* const* cells) {
         kernels_of<T>().filter_channels({channels, taps, pixels, p.w.dilation == 1 ? p.w.kernel : 0, weights,
@@ -102,7 +96,7 @@ void filter_channels_last(const Conv2d& p, const Plan& plan, const View<T>& x,
 template <class T>
 void channels_last_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const View<T>& x, T* dw) {
   const Index channels = p.in_channels, taps = p.window(), parts = plan.unit_pieces;
-  Scratch scratch(plan.scratch_bytes);
+  Scratch scratch(Scratch::bytes<T>(parts * plan.left) + Scratch::bytes<T>(plan.columns));
   T* const sums = scratch.take<T>(parts * plan.left);
   T* const padding = scratch.take<T>(plan.columns);
   WindowRow<T>::write_padding(p, padding);

@@ -4,16 +4,25 @@
 #include <type_traits>
 
 #include "dispatch.hpp"
-#include "gemm.hpp"
+#include "plan_pieces.hpp"
 #include "scratch.hpp"
 
 namespace convpool {
+namespace {
+
+// One output channel for each input channel, and a vector of them; sums are in one block.
+template <class T>
+bool fills_vectors(const Conv2d& p) {
+  return !std::is_integral_v<T> && p.group_in() == 1 && p.group_out() == 1 && p.pixels() > 0 &&
+         p.in_plane() > 0 && p.in_channels >= kernels_of<T>().gather.lanes &&
+         GemmBlocks::count(p.taps()) == 1;
+}
+
+}  // namespace
 
 template <class T>
 bool suits_channel_filters(const Conv2d& p) {
-  return !std::is_integral_v<T> && p.group_in() == 1 && p.group_out() == 1 && p.pixels() > 0 && p.in_plane() > 0 &&
-         p.channels_last && p.in_channels >= kernels_of<T>().gather.lanes &&
-         GemmBlocks::count(p.taps()) == 1;
+  return p.channels_last && fills_vectors<T>(p);
 }
 
 template <class T>
@@ -21,6 +30,7 @@ Plan plan_channel_filters(const Conv2d& p, const char* reason, int threads) {
   Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, 1,
             kernels_of<T>().gather.lanes, threads};
   plan.filters = plan.reads_channels_last = plan.writes_channels_last = true;
+  plan.units_at_once = tasks_at_once(p, p.batch * p.h.out, threads);
   plan.left = p.window() * p.in_channels;
   plan.columns = p.w.in * p.in_channels;
   plan.scratch_bytes = Scratch::bytes<T>(plan.left) + Scratch::bytes<T>(plan.columns);
@@ -42,22 +52,23 @@ Plan plan_channel_dots(const Conv2d& p, const char* reason, int threads) {
   return plan;
 }
 
-// Rows of few pixels fill vectors badly: 3x for 3x3 kernels with results of 7x7, 0.9x with 14x14.
+// Where channels are first, rows of few pixels fill vectors badly: 3x for 3x3 kernels with results of 7x7,
+// 0.9x with 14x14.
 template <class T>
-bool pays_to_move_channels_last(const Conv2d& p) {
+bool pays_as_channel_dots(const Conv2d& p) {
   constexpr Index most_taps = 9, most_pixels = 64, most_cells = 256, most_moved = 1 << 20;
-  Conv2d last = p;
-  last.channels_last = true;
+  if (!fills_vectors<T>(p)) return false;
+  if (p.channels_last) return true;
   const Index moved = p.batch * p.in_channels * (p.in_plane() + p.pixels());
-  return suits_channel_filters<T>(last) && p.window() <= most_taps && p.pixels() <= most_pixels &&
-         p.in_plane() <= most_cells && moved <= most_moved;
+  return p.window() <= most_taps && p.pixels() <= most_pixels && p.in_plane() <= most_cells &&
+         moved <= most_moved;
 }
 
 #define INSTANTIATE(T)                                                    \
   template bool suits_channel_filters<T>(const Conv2d&);                  \
   template Plan plan_channel_filters<T>(const Conv2d&, const char*, int); \
   template Plan plan_channel_dots<T>(const Conv2d&, const char*, int);    \
-  template bool pays_to_move_channels_last<T>(const Conv2d&);
+  template bool pays_as_channel_dots<T>(const Conv2d&);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(std::uint64_t)

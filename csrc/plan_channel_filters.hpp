@@ -11,10 +11,11 @@ template <class T>
 bool suits_channel_filters(const Conv2d& p);
 template <class T>
 Plan plan_channel_filters(const Conv2d& p, const char* reason, int threads);
-// Their weight gradient; and whether it is worth to move channels last for it.
+// The weight gradient by vectors of channels too; and whether that pays, where channels have to be moved
+// last for it.
 template <class T>
 Plan plan_channel_dots(const Conv2d& p, const char* reason, int threads);
 template <class T>
-bool pays_to_move_channels_last(const Conv2d& p);
+bool pays_as_channel_dots(const Conv2d& p);
 
 }  // namespace convpool

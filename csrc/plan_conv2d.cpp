@@ -118,23 +118,15 @@ template <class T>
 Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads,
                  bool may_transform) {
   if (static_cast<double>(p.batch) * p.image_multiply_adds() < worth_a_thread) threads = 1;
-  if (operation == Operation::grad_weight && p.channels_last) {
-    if (suits_channel_filters<T>(p) && request == "auto") {
-      return plan_channel_dots<T>(p, "depthwise, channels last", threads);
-    }
-    Conv2d moved = p;
-    moved.channels_last = false;
-    return plan_conv2d<T>(moved, operation, request, threads, may_transform);
-  }
-  if (operation == Operation::grad_weight && request == "auto" && pays_to_move_channels_last<T>(p)) {
-    return plan_channel_dots<T>(p, "depthwise, small images", threads);
-  }
   if (request == "direct") return plan_direct<T>(p, operation, "requested", threads);
   if (operation == Operation::grad_input && columns_are_input(p) && request != "fft") {
     return plan_conv2d<T>(transposed_1x1(p), Operation::forward, request, threads);
   }
   if (request == "im2col") return plan_im2col<T>(p, operation, "requested", threads);
   if (request == "auto") {
+    if (operation == Operation::grad_weight && pays_as_channel_dots<T>(p)) {
+      return plan_channel_dots<T>(p, "depthwise, by vectors of channels", threads);
+    }
     if (may_transform) {
       std::vector<FftTiles> transforms = worthwhile_transforms(p, operation, threads);
       if (!transforms.empty()) return plan_fft(std::move(transforms), "a large kernel");
@@ -143,14 +135,14 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
       return plan_input_gradient<T>(p, "convolutions of dy", threads);
     }
     if (operation == Operation::forward && suits_channel_filters<T>(p)) {
-      return plan_channel_filters<T>(p, "depthwise, channels last", threads);
+      return plan_implicit_gemm<T>(p, "depthwise, channels last", threads);
     }
     const char* reason = reason_for_direct(p, operation);
     if (reason) return plan_direct<T>(p, operation, reason, threads);
     if (operation == Operation::forward && columns_are_input(p) && pays_tap_by_tap<T>(p)) {
       return plan_implicit_gemm<T>(p, "few pixels of many channels", threads);
     }
-    if (columns_are_input(p) && p.channels_last && pays_to_gather<T>(p)) {
+    if (operation == Operation::forward && columns_are_input(p) && p.channels_last && pays_to_gather<T>(p)) {
       return plan_implicit_gemm<T>(p, "1x1, channels last", threads);
     }
     if (operation == Operation::forward && !columns_are_input(p) && few_cells(p)) {
@@ -162,9 +154,6 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
     return plan_im2col<T>(p, operation, "1x1, widely dilated, or a padding mode", threads);
   }
   if (request == "implicit_gemm") {
-    if (operation == Operation::forward && suits_channel_filters<T>(p)) {
-      return plan_channel_filters<T>(p, "requested", threads);
-    }
     if (operation == Operation::forward) return plan_implicit_gemm<T>(p, "requested", threads);
     if (operation == Operation::grad_input && has_phases(p)) {
       return plan_input_gradient<T>(p, "requested", threads);

@@ -13,20 +13,6 @@
 namespace convpool {
 namespace {
 
-// A task of worth_a_task multiply-adds takes so long that handing it out does not count. Nor does a thread
-// need many tasks, each of which writes its padding again: 1.1x for gradients of many small images. Longer
-// than interruptible_task, a user who interrupts the call would wait.
-constexpr double worth_a_task = 5e5, interruptible_task = 1e9;
-constexpr double most_tasks = 16;
-
-Index tasks_at_once(const Conv2d& p, Index tasks, int threads) {
-  const double work = static_cast<double>(p.batch) * p.image_multiply_adds();
-  const double each = work / static_cast<double>(std::max<Index>(tasks, 1));
-  const double few = std::min(static_cast<double>(tasks) / (most_tasks * threads),
-                              interruptible_task / std::max(each, 1.0));
-  return static_cast<Index>(std::max(1 + worth_a_task / std::max(each, 1.0), few));
-}
-
 // Planes that are read again for each few output channels stay in a second-level cache beside a
 // block of the weights. Gathered cells may come from further away: each is used for a whole tile.
 constexpr Index planes_bytes = Index{1} << 17, gathered_planes_bytes = Index{1} << 18;
@@ -152,6 +138,7 @@ Index fitting_band(const Conv2d& p, const Plan& plan, Index bytes) {
 
 template <class T>
 Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
+  if (suits_channel_filters<T>(p)) return plan_channel_filters<T>(p, reason, threads);
   const Index m = p.group_out(), taps = p.taps();
   const GemmKernel<T>& kernel = gemm_kernel<T>(m);
   const Index mr = tile_rows<T>(m);
@@ -267,7 +254,6 @@ bool has_phases(const Conv2d& p) {
 // for 5x5 kernels on 14x14 cells.
 template <class T>
 Plan plan_phase(const Conv2d& conv, const char* reason, int threads) {
-  if (suits_channel_filters<T>(conv)) return plan_channel_filters<T>(conv, reason, threads);
   Plan plan = plan_implicit_gemm<T>(conv, reason, threads);
   if (plan.gathers || plan.filters || conv.pad_value != 0) return plan;
   Index inside = 0;
@@ -285,10 +271,11 @@ Plan plan_input_gradient(const Conv2d& p, const char* reason, int threads) {
   Plan plan{Algorithm::implicit_gemm, reason, other.instruction_set, other.mr, other.nr, threads};
   std::vector<GradientPhase> phases = gradient_phases(p);
   // Channels stay last where they do in all phases.
-  const bool stay_last = std::all_of(phases.begin(), phases.end(), [&](const GradientPhase& phase) {
+  const auto stays_last = [&](const GradientPhase& phase) {
     return phase.is_empty() || plan_phase<T>(phase.conv, reason, threads).writes_channels_last;
-  });
-  plan.reads_channels_last = plan.writes_channels_last = p.channels_last && stay_last;
+  };
+  const bool stay_last = p.channels_last && std::all_of(phases.begin(), phases.end(), stays_last);
+  plan.reads_channels_last = plan.writes_channels_last = stay_last;
   plan.images_at_once = std::max<Index>(p.batch, 1);
   Index results = 0, weights = 0;
   if (phases.size() > 1) {

@@ -27,4 +27,18 @@ inline void share_if_few(Plan& plan, Index tasks, Index m) {
   plan.channel_pieces = std::min<Index>(ceil_div(m, plan.weight_panels.width), 4 * plan.threads);
 }
 
+// A task of worth_a_task multiply-adds takes so long that handing it out does not count. Nor does a thread
+// need many tasks, each of which writes its padding again: 1.1x for gradients of many small images. Longer
+// than interruptible_task, a user who interrupts the call would wait.
+constexpr double worth_a_task = 5e5, interruptible_task = 1e9;
+constexpr double most_tasks = 16;
+
+inline Index tasks_at_once(const Conv2d& p, Index tasks, int threads) {
+  const double work = static_cast<double>(p.batch) * p.image_multiply_adds();
+  const double each = work / static_cast<double>(std::max<Index>(tasks, 1));
+  const double few = std::min(static_cast<double>(tasks) / (most_tasks * threads),
+                              interruptible_task / std::max(each, 1.0));
+  return static_cast<Index>(std::max(1 + worth_a_task / std::max(each, 1.0), few));
+}
+
 }  // namespace convpool

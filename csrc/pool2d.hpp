@@ -9,6 +9,13 @@ namespace convpool {
 // doubled.
 double joins_of_cell(const Pool2d& p);
 
+// The same pool of images with channels last: these are numbers of the cells of one plane.
+inline Pool2d in_depth(Pool2d p) {
+  p.depth = p.channels;
+  p.channels = 1;
+  return p;
+}
+
 // x (N, C, H, W), y and indices (N, C, oh, ow); indices may be null.
 template <class T>
 void extremum_pool2d(const Pool2d& p, int threads, Extremum extremum, const View<T>& x, T* y,

@@ -329,7 +329,7 @@ class HorizontalPass {
       return;
     }
     if (depth > 1) {
-      const Value* pieces[max_pieces];
+      const Value* pieces[most_levels];
       for (Index row = 0; row < rows; ++row, out += p_.out_row()) {
         for (Index i = 0; i < piece_count_; ++i) pieces[i] = pieces_[i] + row * line_size_;
         joining.every({axis.out, depth, piece_count_, axis.stride * depth, depth}, pieces, out);
@@ -347,7 +347,7 @@ class HorizontalPass {
  private:
   // Measured: up to six taps are joined one by one faster.
   static constexpr Index most_single_taps = 6;
-  static constexpr int max_pieces = 48;
+  static constexpr int most_levels = 48;
 
   struct Layout {
     explicit Layout(const Axis& axis)
@@ -434,8 +434,8 @@ class HorizontalPass {
   const bool shows_data_ = shown_.begin == 0 && shown_.end == p_.w.in;  // as it stands
   Value* values_;
   Value* spare_;
-  Value* level_[max_pieces];
-  const Value* pieces_[max_pieces];
+  Value* level_[most_levels];
+  const Value* pieces_[most_levels];
   Index piece_count_ = 0;
 };
 

@@ -145,29 +145,16 @@ struct ExtremumRule {
     for (Index i = 0; i < count; ++i, y += p.out_row()) {
       const OutputRow<T> row = row_at(i);
       Index* places = indices + row.offset;
-      if (p.depth > 1) {
-        find_in_depth(row, y, places);
-        continue;
-      }
       const Range whole = whole_windows(row);
       for (Index ow = 0, n; ow < p.w.out; ow += n) {
         n = whole.begin <= ow && ow < whole.end ? whole.end - ow : 1;
-        find(n, row, row.columns[static_cast<std::size_t>(ow)], y + ow, places + ow);
+        const Index first = ow * p.depth;
+        find(n * p.depth, row, row.columns[static_cast<std::size_t>(ow)], y + first, places + first);
       }
     }
   }
 
  private:
-  // `find` takes the channels for windows side by side, and so adds c to the place of channel c.
-  void find_in_depth(const OutputRow<T>& row, const T* y, Index* places) const {
-    for (const Window& columns : row.columns) {
-      find(p.depth, row, columns, y, places);
-      for (Index c = 0; columns.taps.size() > 0 && row.rows.taps.size() > 0 && c < p.depth; ++c) places[c] -= c;
-      y += p.depth;
-      places += p.depth;
-    }
-  }
-
   // Windows inside the image, with the cell that the kernel reads beyond the last one.
   Range whole_windows(const OutputRow<T>& row) const {
     if (p.adaptive || row.image.w != 1) return {0, 0};
@@ -190,6 +177,8 @@ struct ExtremumRule {
                              row.rows.step * p.w.in,   columns.step,
                              p.depth > 1 ? 1 : p.w.stride};
     kernels.find(n, image.at(0, 0, ih) + iw * image.w, window, y, ih * p.w.in + iw, places);
+    // The kernel takes channels for windows side by side, and adds c to the place of channel c.
+    for (Index c = 0; p.depth > 1 && c < p.depth; ++c) places[c] -= c;
   }
 };
 

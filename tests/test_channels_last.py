@@ -45,6 +45,15 @@ def inside_nan(images: Any) -> Any:
     return view
 
 
+def problem(name: str, channels: tuple[int, int], groups: int, dtype: Any) -> tuple[Any, Any, Any]:
+    """Return images and weights with so many channels a group, and the other arguments."""
+    options = dict(CONVOLUTIONS[name], groups=groups)
+    kernel = options.pop("kernel")
+    ic, oc = channels
+    x = integers((2, ic * groups, 11, 10), dtype, seed=1)
+    return x, integers((oc * groups, ic, *kernel), dtype, seed=2), options
+
+
 def check(x: Any, w: Any, bias: Any, **options: Any) -> None:
     expected = reference.conv2d(x, w, bias, **options)
     before = last(np.full(expected.shape, np.nan, x.dtype))
@@ -64,10 +73,7 @@ def check(x: Any, w: Any, bias: Any, **options: Any) -> None:
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_depthwise(name: str, channels: int, dtype: Any) -> None:
-    options = dict(CONVOLUTIONS[name], groups=channels)
-    kernel = options.pop("kernel")
-    x = integers((2, channels, 11, 10), dtype, seed=1)
-    w = integers((channels, 1, *kernel), dtype, seed=2)
+    x, w, options = problem(name, (1, 1), channels, dtype)
     for bias in (None, integers((channels,), dtype, seed=3)):
         check(x, w, bias, **options)
 
@@ -77,12 +83,8 @@ def test_depthwise(name: str, channels: int, dtype: Any) -> None:
 @pytest.mark.parametrize("channels", [(1, 16), (3, 32), (34, 48), (16, 10), (128, 24), (260, 33)])
 @pytest.mark.parametrize("name", [name for name in CONVOLUTIONS if name not in ("15x15", "17x17")])
 def test_products(name: str, channels: tuple[int, int], groups: int, dtype: Any) -> None:
-    options = dict(CONVOLUTIONS[name], groups=groups)
-    kernel = options.pop("kernel")
-    ic, oc = channels
-    x = integers((2, ic * groups, 11, 10), dtype, seed=4)
-    w = integers((oc * groups, ic, *kernel), dtype, seed=5)
-    for bias in (None, integers((oc * groups,), dtype, seed=6)):
+    x, w, options = problem(name, channels, groups, dtype)
+    for bias in (None, integers((w.shape[0],), dtype, seed=6)):
         check(x, w, bias, **options)
 
 
@@ -106,10 +108,7 @@ def check_gradients(x: Any, w: Any, bias: Any, **options: Any) -> None:
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_gradients_of_depthwise_layers(name: str, channels: int, dtype: Any) -> None:
-    options = dict(CONVOLUTIONS[name], groups=channels)
-    kernel = options.pop("kernel")
-    x = integers((2, channels, 11, 10), dtype, seed=1)
-    w = integers((channels, 1, *kernel), dtype, seed=2)
+    x, w, options = problem(name, (1, 1), channels, dtype)
     check_gradients(x, w, integers((channels,), dtype, seed=3), **options)
 
 
@@ -120,12 +119,8 @@ def test_gradients_of_depthwise_layers(name: str, channels: int, dtype: Any) -> 
 def test_gradients_of_products(
     name: str, channels: tuple[int, int], groups: int, dtype: Any
 ) -> None:
-    options = dict(CONVOLUTIONS[name], groups=groups)
-    kernel = options.pop("kernel")
-    ic, oc = channels
-    x = integers((2, ic * groups, 11, 10), dtype, seed=4)
-    w = integers((oc * groups, ic, *kernel), dtype, seed=5)
-    check_gradients(x, w, integers((ic * groups,), dtype, seed=6), **options)
+    x, w, options = problem(name, channels, groups, dtype)
+    check_gradients(x, w, integers((x.shape[1],), dtype, seed=6), **options)
 
 
 @pytest.mark.parametrize("groups", [1, 24])
