@@ -87,7 +87,8 @@ class AverageGradient {
         reversed_columns_(windows_of(reversed_, reversed_.w)),
         rows_at_once_(Horizontal::rows_at_once(reversed_)),
         planes_at_once_(std::max<Index>(1, rows_at_once_ / std::max<Index>(1, p.h.out))),
-        is_regular_(is_regular(p)) {}
+        is_regular_(is_regular(p)), stand_apart_(is_regular_ && stand_apart(p.w)),
+        adds_(!stand_apart_ || most_windows() > 1) {}
 
   // Planes begin ... end - 1. Several small ones together, whose rows then take one call of a
   // kernel: planes of 17x17 take two thirds of the time.
@@ -110,6 +111,7 @@ class AverageGradient {
       }
       join_rows(planes, spread, row, sources, dx + plane * cells);
       if constexpr (std::is_same_v<V, float>) {
+        if (!adds_) continue;
         const ExtremumKernels<T>& kernels = active_kernels().pool;
         const auto are_finite = kernels.all_finite;
         if (are_finite(planes * cells, dx + plane * cells)) continue;
@@ -144,6 +146,13 @@ class AverageGradient {
   static bool is_regular(const Pool2d& p) {
     const Range shown = shown_cells(p, p.w), data = p.w.data();
     return !p.adaptive && data.end == p.w.in && shown.begin == data.begin && shown.end == data.end;
+  }
+
+  // Whether windows inside the image share no cells: then shares are copied, nothing is joined. 1.5 to 2 times as
+  // fast for 2x2 windows with stride 2.
+  static bool stand_apart(const Axis& axis) {
+    return (axis.kernel <= axis.stride || axis.out == 1) && axis.dilation == 1 && axis.out > 0 &&
+           axis.cell(0, 0) == 0 && axis.cell(axis.out - 1, axis.kernel - 1) < axis.in;
   }
 
   Index most_windows() const {
@@ -193,6 +202,8 @@ class AverageGradient {
       }
       return;
     }
+    const bool in_pairs = p_.w.kernel == 2 && p_.w.stride == 2;
+    if (stand_apart_ && (depth > 1 || in_pairs || p_.w.out == 1)) return copy_apart(count, shares, spread);
     for (Index i = 0; i < count; ++i, shares += p_.out_row()) {
       V* line = horizontal.values(i);
       if (p_.w.stride == 1) {
@@ -212,6 +223,23 @@ class AverageGradient {
       for (; ow < p_.w.out; ++ow) line[ow * p_.w.stride] = shares[ow];
     }
     horizontal.join(rule.joining(false), count, spread);
+  }
+
+  // Not inline: else what overlaps takes a tenth longer.
+  [[gnu::noinline]] void copy_apart(Index count, const V* shares, V* spread) const {
+    const Index out = p_.w.out, kernel = p_.w.kernel, depth = p_.depth, width = p_.in_row();
+    const Index stride = out > 1 ? p_.w.stride : kernel;
+    const bool in_pairs = depth == 1 && kernel == 2 && stride == 2, has_gaps = kernel < stride;
+    if (in_pairs) kernels_of<V>().interleave_rows(shares, out, shares, out, count, out, spread, width);
+    for (Index i = 0; i < count; ++i, shares += p_.out_row(), spread += width) {
+      const Index written = has_gaps ? 0 : stride * p_.out_row();
+      std::fill_n(spread + written, width - written, V(0));
+      for (Index kw = 0; !in_pairs && kw < kernel; ++kw) {
+        V* to = spread + kw * depth;
+        if (depth > 1) copy_rows(shares, 1, depth, out, depth, to, stride * depth);
+        for (Index ow = 0; depth == 1 && ow < out; ++ow) to[ow * stride] = shares[ow];
+      }
+    }
   }
 
   // A kernel joins the rows of a group, or one row in each of the planes, whichever are more.
@@ -234,6 +262,10 @@ class AverageGradient {
           sources[k] = spread + window * width + i * outer.source;
         }
         if constexpr (std::is_same_v<T, V>) {
+          if (size == 1) {
+            copy_rows(sources[0], 1, inner.source, inner.count, width, cells, inner.cells);
+            continue;
+          }
           if (size > 0) {
             join({inner.count, width, size, inner.source, inner.cells}, sources, cells);
             continue;
@@ -255,7 +287,8 @@ class AverageGradient {
   const Pool2d reversed_;
   const std::vector<Window> reversed_columns_;
   const Index rows_at_once_, planes_at_once_;
-  const bool is_regular_;
+  const bool is_regular_, stand_apart_;
+  const bool adds_;  // several shares in a cell
 };
 
 template <class V, class T>
