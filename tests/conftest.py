@@ -2,6 +2,9 @@
 
 import os
 
+# Before NumPy is there: threads of its BLAS that wait for work took a quarter of all tests' time.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import settings
 
