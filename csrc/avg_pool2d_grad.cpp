@@ -35,6 +35,16 @@ void for_each_column(const Pool2d& p, const std::vector<Window>& columns, Join j
 struct RowGroup {
   Index first, count, step;
   std::vector<Index> windows;
+
+  // Those among `rows`, counted from the first one.
+  Range rows_in(Range rows) const {
+    return {std::max<Index>(rows.begin - first, 0), std::min(rows.end - first, count)};
+  }
+};
+
+// Rows of cells, and of windows from the first to the last that show one of them.
+struct Band {
+  Range rows, windows;
 };
 
 // What shows a row of cells twice, as mirrored padding may, is there twice.
@@ -85,12 +95,14 @@ class AverageGradient {
       : p_(p), rows_(windows_of(p, p.h)), columns_(windows_of(p, p.w)),
         groups_(rows_that_show(p, rows_)), reversed_(reversed(p)),
         reversed_columns_(windows_of(reversed_, reversed_.w)),
-        rows_at_once_(Horizontal::rows_at_once(reversed_)),
-        planes_at_once_(std::max<Index>(1, rows_at_once_ / std::max<Index>(1, p.h.out))),
+        bands_(bands_of(p, groups_)), rows_at_once_(Horizontal::rows_at_once(reversed_)),
+        planes_at_once_(bands_.size() > 1 ? 1 : std::max<Index>(1, rows_at_once_ / std::max<Index>(1, p.h.out))),
         is_regular_(is_regular(p)), stand_apart_(is_regular_ && stand_apart(p.w)),
         adds_(!stand_apart_ || most_windows() > 1) {}
 
-  // Planes begin ... end - 1. Several small ones together, whose rows then take one call of a
+  Index bands() const { return static_cast<Index>(bands_.size()); }
+
+  // Bands begin ... end - 1 of all planes. Several small planes together, whose rows then take one call of a
   // kernel: planes of 17x17 take two thirds of the time.
   void run(Index begin, Index end, const T* dy, T* dx) const {
     Scratch scratch(scratch_bytes());
@@ -98,27 +110,29 @@ class AverageGradient {
     Horizontal horizontal(reversed_, rule, reversed_columns_, scratch);
     RowDivision<V> division(p_, rows_, columns_, rows_at_once_, scratch);
     V* shares = scratch.take<V>(rows_at_once_ * p_.out_row());
-    V* spread = scratch.take<V>(planes_at_once_ * p_.h.out * p_.in_row());
+    V* spread = scratch.take<V>(planes_at_once_ * most_rows() * p_.in_row());
     V* row = scratch.take<V>(p_.in_row());
     const V** sources = scratch.take<const V*>(most_windows());
     const Index windows = p_.h.out * p_.out_row(), cells = p_.h.in * p_.in_row();
-    for (Index plane = begin, planes; plane < end; plane += planes) {
-      planes = std::min(planes_at_once_, end - plane);
-      for (Index oh = 0, count; oh < planes * p_.h.out; oh += count) {
-        count = std::min(rows_at_once_, planes * p_.h.out - oh);
-        share(oh, count, dy + plane * windows, division, shares);
+    for (Index unit = begin, planes; unit < end; unit += planes) {
+      planes = std::min(planes_at_once_, end - unit);
+      const Index plane = unit / bands();
+      const Band& band = bands_[static_cast<std::size_t>(unit % bands())];
+      for (Index oh = 0, count, rows = planes * band.windows.size(); oh < rows; oh += count) {
+        count = std::min(rows_at_once_, rows - oh);
+        share(band.windows.begin + oh, count, dy + plane * windows, division, shares);
         spread_rows(count, shares, horizontal, rule, spread + oh * p_.in_row());
       }
-      join_rows(planes, spread, row, sources, dx + plane * cells);
+      join_rows(planes, band, spread, row, sources, dx + plane * cells);
       if constexpr (std::is_same_v<V, float>) {
         if (!adds_) continue;
-        const ExtremumKernels<T>& kernels = active_kernels().pool;
-        const auto are_finite = kernels.all_finite;
-        if (are_finite(planes * cells, dx + plane * cells)) continue;
-        for (Index i = plane; i < plane + planes; ++i) {
-          if (!are_finite(cells, dx + i * cells)) {
-            AverageGradient<T, double>(p_).run(i, i + 1, dy, dx);
-          }
+        const auto are_finite = static_cast<const ExtremumKernels<T>&>(active_kernels().pool).all_finite;
+        const Index size = band.rows.size() * p_.in_row();
+        const T* const joined = dx + plane * cells + band.rows.begin * p_.in_row();
+        if (are_finite(planes * size, joined)) continue;
+        for (Index i = 0; i < planes; ++i) {
+          if (are_finite(size, joined + i * size)) continue;
+          AverageGradient<T, double>(p_).run(unit + i, unit + i + 1, dy, dx);
         }
       }
     }
@@ -155,6 +169,37 @@ class AverageGradient {
            axis.cell(0, 0) == 0 && axis.cell(axis.out - 1, axis.kernel - 1) < axis.in;
   }
 
+  // Bands of planes whose cells take more than this, so that shares stay in the second-level cache and threads
+  // have some: the same for all V.
+  static std::vector<Band> bands_of(const Pool2d& p, const std::vector<RowGroup>& groups) {
+    constexpr Index band_bytes = 1 << 17;
+    const Index row_bytes = std::max<Index>(p.in_row() * Index{sizeof(T)}, 1);
+    const Index most = p.adaptive ? p.h.in : std::max(band_bytes / row_bytes, 4 * p.h.kernel);
+    const Index height = ceil_div(p.h.in, ceil_div(p.h.in, most));
+    std::vector<Band> bands;
+    for (Index ih = 0; ih < p.h.in; ih += height) {
+      bands.push_back({{ih, std::min(ih + height, p.h.in)}, {p.h.out, 0}});
+    }
+    for (Band& band : bands) {
+      Range& windows = band.windows;
+      for (const RowGroup& group : groups) {
+        const Range rows = group.rows_in(band.rows);
+        for (const Index window : group.windows) {
+          if (rows.size() <= 0) break;
+          windows.begin = std::min(windows.begin, window + group.step * rows.begin);
+          windows.end = std::max(windows.end, window + group.step * (rows.end - 1) + 1);
+        }
+      }
+      if (windows.size() < 0) windows = {0, 0};
+    }
+    return bands;
+  }
+  Index most_rows() const {
+    Index most = 0;
+    for (const Band& band : bands_) most = std::max(most, band.windows.size());
+    return most;
+  }
+
   Index most_windows() const {
     std::size_t most = 0;
     for (const RowGroup& group : groups_) most = std::max(most, group.windows.size());
@@ -164,7 +209,7 @@ class AverageGradient {
   Index scratch_bytes() const {
     return Horizontal::scratch_bytes(reversed_) + RowDivision<V>::scratch_bytes(p_, rows_at_once_) +
            Scratch::bytes<V>(rows_at_once_ * p_.out_row()) +
-           Scratch::bytes<V>(planes_at_once_ * p_.h.out * p_.in_row()) +
+           Scratch::bytes<V>(planes_at_once_ * most_rows() * p_.in_row()) +
            Scratch::bytes<V>(p_.in_row()) + Scratch::bytes<const V*>(most_windows());
   }
 
@@ -243,7 +288,7 @@ class AverageGradient {
   }
 
   // A kernel joins the rows of a group, or one row in each of the planes, whichever are more.
-  void join_rows(Index planes, const V* spread, V* row, const V** sources, T* dx) const {
+  void join_rows(Index planes, const Band& band, const V* spread, V* row, const V** sources, T* dx) const {
     struct Steps {
       Index count, source, cells;
     };
@@ -251,14 +296,17 @@ class AverageGradient {
     const Index width = p_.in_row();
     const Steps of_planes{planes, p_.h.out * width, p_.h.in * width};
     for (const RowGroup& group : groups_) {
+      const Range rows = group.rows_in(band.rows);
+      if (rows.size() <= 0) continue;
       const Index size = static_cast<Index>(group.windows.size());
-      const Steps of_rows{group.count, group.step * width, width};
-      const Steps& inner = planes > group.count ? of_planes : of_rows;
-      const Steps& outer = planes > group.count ? of_rows : of_planes;
+      const Steps of_rows{rows.size(), group.step * width, width};
+      const Steps& inner = planes > rows.size() ? of_planes : of_rows;
+      const Steps& outer = planes > rows.size() ? of_rows : of_planes;
       for (Index i = 0; i < outer.count; ++i) {
-        T* cells = dx + group.first * width + i * outer.cells;
+        T* cells = dx + (group.first + rows.begin) * width + i * outer.cells;
         for (Index k = 0; k < size; ++k) {
-          const Index window = group.windows[static_cast<std::size_t>(k)];
+          const Index first = group.windows[static_cast<std::size_t>(k)] + group.step * rows.begin;
+          const Index window = first - band.windows.begin;
           sources[k] = spread + window * width + i * outer.source;
         }
         if constexpr (std::is_same_v<T, V>) {
@@ -286,6 +334,7 @@ class AverageGradient {
   const std::vector<RowGroup> groups_;
   const Pool2d reversed_;
   const std::vector<Window> reversed_columns_;
+  const std::vector<Band> bands_;
   const Index rows_at_once_, planes_at_once_;
   const bool is_regular_, stand_apart_;
   const bool adds_;  // several shares in a cell
@@ -295,9 +344,10 @@ template <class V, class T>
 void run_planes(const Pool2d& p, int threads, const T* dy, T* dx) {
   constexpr Index cells_of_task = 1 << 14;
   const AverageGradient<T, V> gradient(p);
-  const Index task_planes = ceil_div(cells_of_task, p.h.in * p.in_row() + p.h.out * p.out_row());
-  parallel_for(threads, ceil_div(p.planes(), task_planes), [&](Index task) {
-    gradient.run(task * task_planes, std::min((task + 1) * task_planes, p.planes()), dy, dx);
+  const Index cells = p.h.in * p.in_row() + p.h.out * p.out_row(), units = p.planes() * gradient.bands();
+  const Index at_once = ceil_div(cells_of_task, ceil_div(cells, gradient.bands()));
+  parallel_for(threads, ceil_div(units, at_once), [&](Index task) {
+    gradient.run(task * at_once, std::min((task + 1) * at_once, units), dy, dx);
   });
 }
 
