@@ -180,6 +180,7 @@ class AverageGradient {
     for (Index ih = 0; ih < p.h.in; ih += height) {
       bands.push_back({{ih, std::min(ih + height, p.h.in)}, {p.h.out, 0}});
     }
+    if (bands.size() == 1) bands[0].windows = {0, p.h.out};
     for (Band& band : bands) {
       Range& windows = band.windows;
       for (const RowGroup& group : groups) {

@@ -66,7 +66,7 @@ class WindowRow {
 // y[c] = sum over the taps of w[tap][c] * x[tap][c]  (+ bias[c])
 template <class T>
 void filter_channels_last(const Conv2d& p, const Plan& plan, const View<T>& x,
-                          const WeightView<T>& w, const T* bias, T* y) {
+                          const WeightView<T>& w, const T* bias, T* y, const PixelSteps& steps) {
   const Index channels = p.in_channels, taps = p.window();
   Scratch scratch(Scratch::bytes<T>(plan.left) + Scratch::bytes<T>(plan.columns));
   T* const weights = scratch.take<T>(plan.left);
@@ -83,10 +83,11 @@ void filter_channels_last(const Conv2d& p, const Plan& plan, const View<T>& x,
     WindowRow<T> windows(p, x, padding);
     const Range these = piece(task, tasks, rows, 1);
     for (Index i = these.begin; i < these.end; ++i) {
-      const Index n = quotient(i, p.h.out);
-      windows(n, i - n * p.h.out, [&](Index ow, Index pixels, const T* const* cells) {
+      const Index n = quotient(i, p.h.out), oh = i - n * p.h.out;
+      T* const row = y + n * steps.image + oh * steps.row;
+      windows(n, oh, [&](Index ow, Index pixels, const T* const* cells) {
         kernels_of<T>().filter_channels({channels, taps, pixels, p.w.dilation == 1 ? p.w.kernel : 0, weights,
-                                         cells, p.w.stride, bias, y + (i * p.w.out + ow) * channels});
+                                         cells, p.w.stride, bias, row + ow * steps.pixel, steps.pixel});
       });
     }
   });
@@ -125,7 +126,7 @@ void channels_last_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, c
 
 #define INSTANTIATE(T)                                                                                  \
   template void filter_channels_last(const Conv2d&, const Plan&, const View<T>&, const WeightView<T>&,   \
-                                     const T*, T*);                                                      \
+                                     const T*, T*, const PixelSteps&);                                  \
   template void channels_last_grad_weight(const Conv2d&, const Plan&, const T*, const View<T>&, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)

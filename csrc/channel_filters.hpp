@@ -9,10 +9,15 @@
 
 namespace convpool {
 
-// x (N, H, W, C), y (N, oh, ow, C)
+// From one image, row or pixel of results to the next, in numbers.
+struct PixelSteps {
+  Index image, row, pixel;
+};
+
+// x (N, H, W, C), y (N, oh, ow, C) in steps
 template <class T>
 void filter_channels_last(const Conv2d& p, const Plan& plan, const View<T>& x,
-                          const WeightView<T>& w, const T* bias, T* y);
+                          const WeightView<T>& w, const T* bias, T* y, const PixelSteps& steps);
 
 // dy (N, oh, ow, C), x (N, H, W, C), dw (C, 1, kh, kw)
 template <class T>

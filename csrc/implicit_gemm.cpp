@@ -46,7 +46,10 @@ template <class T>
 void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
                            const WeightView<T>& w, const T* bias, T* y) {
   if (p.pixels() == 0 || p.batch == 0 || p.out_channels == 0) return;
-  if (plan.filters && plan.writes_channels_last) return filter_channels_last(p, plan, x, w, bias, y);
+  if (plan.filters && plan.writes_channels_last) {
+    const Index row = p.w.out * p.out_channels;
+    return filter_channels_last(p, plan, x, w, bias, y, {p.h.out * row, row, p.out_channels});
+  }
   const Index m = p.group_out(), bands = ceil_div(p.h.out, plan.band);
   const bool in_place = gathers_in_place(p, plan, x);
   const PlaneLayout layout = in_place ? image_layout(p, x) : layout_of<T>(p, plan);

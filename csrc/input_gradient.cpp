@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <optional>
 
+#include "channel_filters.hpp"
 #include "copies.hpp"
 #include "gradient_phases.hpp"
 #include "implicit_gemm.hpp"
+#include "plan_channel_filters.hpp"
 #include "plan_implicit_gemm.hpp"
 #include "scratch.hpp"
 #include "threads.hpp"
@@ -100,6 +102,24 @@ void fill(const Conv2d& conv, bool channels_last, const T* bias, T* results) {
   }
 }
 
+// Depthwise with channels last: every phase where its cells stand, 1.5 times as fast as by way of results that are
+// interleaved.
+template <class T>
+void filter_phases(const Conv2d& p, const Plan& plan, const std::vector<GradientPhase>& phases, const T* dy,
+                   const T* w, const T* bias, T* dx) {
+  const Index c = p.in_channels, row = p.w.in * c;
+  for (Index n = 0; n < p.batch; n += plan.images_at_once) {
+    for (const GradientPhase& phase : phases) {
+      Conv2d conv = phase.conv;
+      conv.batch = std::min(plan.images_at_once, p.batch - n);
+      T* const first = dx + (n * p.h.in + phase.h.first) * row + phase.w.first * c;
+      filter_channels_last(conv, plan_phase<T>(conv, plan.reason, plan.threads),
+                           output_view(p, plan, dy).from(n, 0), weights_of(p, phase, w), bias, first,
+                           {p.h.in * row, phase.h.step * row, phase.w.step * c});
+    }
+  }
+}
+
 // Without phases: plane by plane, some rows at a time.
 template <class T>
 void spread(const Conv2d& p, int threads, const T* dy, const T* w, const T* bias, T* dx) {
@@ -127,6 +147,8 @@ void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, co
   const bool last = plan.writes_channels_last;
   if (!last && spreads_images<T>(p)) return spread(p, plan.threads, dy, w, bias, dx);
   std::vector<GradientPhase> phases = gradient_phases(p);
+  for (GradientPhase& phase : phases) phase.conv.channels_last = last;
+  if (suit_channel_filters<T>(phases)) return filter_phases(p, plan, phases, dy, w, bias, dx);
   const View<T> dy_view = output_view(p, plan, dy);
   // Kernels that gather pack any view of the weights, others want them in order.
   std::vector<std::optional<Plan>> copying;
@@ -134,8 +156,7 @@ void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, co
   const Index most = plan.images_at_once * p.in_channels;
   const Index result = direct || phases.empty() ? 0 : most * phases[0].h.axis.out * p.w.in;
   Index bytes = Scratch::bytes<T>(result);
-  for (GradientPhase& phase : phases) {
-    phase.conv.channels_last = last;
+  for (const GradientPhase& phase : phases) {
     copying.emplace_back();
     if (phase.is_empty()) continue;
     const Plan part = plan_phase<T>(phase.conv, plan.reason, plan.threads);

@@ -97,7 +97,7 @@ struct ImageFilterTask {
 
 // Filters of images with channels last, each channel with its own weights, for some pixels of a row:
 //
-//   y[i*channels + c]  =  sum over t < taps of  w[t*channels + c] * cells[t][i*stride*channels + c]
+//   y[i*y_step + c]  =  sum over t < taps of  w[t*channels + c] * cells[t][i*stride*channels + c]
 //
 // (+ bias[c]) for i < pixels, c < channels. Sums run over t in order. Sizes >= 1; at least a vector of
 // channels. If there are several pixels, the cells of row_taps taps each, unless that is 0, follow each other.
@@ -109,6 +109,7 @@ struct ChannelFilterTask {
   std::ptrdiff_t stride;
   const T* bias;  // or null
   T* y;
+  std::ptrdiff_t y_step;
 };
 
 // The weight gradients of the same:

@@ -26,6 +26,13 @@ bool suits_channel_filters(const Conv2d& p) {
 }
 
 template <class T>
+bool suit_channel_filters(const std::vector<GradientPhase>& phases) {
+  return std::all_of(phases.begin(), phases.end(), [](const GradientPhase& phase) {
+    return !phase.is_empty() && suits_channel_filters<T>(phase.conv);
+  });
+}
+
+template <class T>
 Plan plan_channel_filters(const Conv2d& p, const char* reason, int threads) {
   Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, 1,
             kernels_of<T>().gather.lanes, threads};
@@ -68,6 +75,7 @@ bool pays_as_channel_dots(const Conv2d& p) {
 
 #define INSTANTIATE(T)                                                    \
   template bool suits_channel_filters<T>(const Conv2d&);                  \
+  template bool suit_channel_filters<T>(const std::vector<GradientPhase>&); \
   template Plan plan_channel_filters<T>(const Conv2d&, const char*, int); \
   template Plan plan_channel_dots<T>(const Conv2d&, const char*, int);    \
   template bool pays_as_channel_dots<T>(const Conv2d&);

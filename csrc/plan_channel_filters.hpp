@@ -1,6 +1,9 @@
 // Plans of depthwise convolutions with vectors of channels. Computes nothing.
 #pragma once
 
+#include <vector>
+
+#include "gradient_phases.hpp"
 #include "plan.hpp"
 
 namespace convpool {
@@ -9,6 +12,9 @@ namespace convpool {
 // these stand (channel_filters.hpp).
 template <class T>
 bool suits_channel_filters(const Conv2d& p);
+// All phases of an input gradient, which then go where they belong.
+template <class T>
+bool suit_channel_filters(const std::vector<GradientPhase>& phases);
 template <class T>
 Plan plan_channel_filters(const Conv2d& p, const char* reason, int threads);
 // The weight gradient by vectors of channels too; and whether that pays, where channels have to be moved

@@ -278,18 +278,18 @@ Plan plan_input_gradient(const Conv2d& p, const char* reason, int threads) {
   plan.reads_channels_last = plan.writes_channels_last = stay_last;
   plan.images_at_once = std::max<Index>(p.batch, 1);
   Index results = 0, weights = 0;
+  for (GradientPhase& phase : phases) phase.conv.channels_last = stay_last;
   if (phases.size() > 1) {
     // The results of some images at a time stay in the caches until they are interleaved.
     constexpr Index results_bytes = Index{1} << 21;
     const Index image = p.in_channels * phases[0].h.axis.out * p.w.in;
     const Index fitting = threads * results_bytes / std::max<Index>(image * Index{sizeof(T)}, 1);
     plan.images_at_once = std::clamp<Index>(fitting, 1, plan.images_at_once);
-    results = plan.images_at_once * image;
+    results = suit_channel_filters<T>(phases) ? 0 : plan.images_at_once * image;
   }
   for (GradientPhase& phase : phases) {
     if (phase.is_empty()) continue;
     phase.conv.batch = plan.images_at_once;
-    phase.conv.channels_last = plan.reads_channels_last;
     const Plan part = plan_phase<T>(phase.conv, reason, threads);
     plan.scratch_bytes = std::max(plan.scratch_bytes, part.scratch_bytes);
     if (!part.packs_any_weights()) weights += p.in_channels * phase.conv.taps();
