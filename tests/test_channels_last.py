@@ -312,6 +312,46 @@ def test_gradients_of_pools(name: str, channels: int, dtype: Any) -> None:
             assert_allclose(first(dx), expected, rtol=1e-6, atol=1e-6)
 
 
+# Beyond 128 KiB: bands of rows, between which windows may lie.
+@every_dtype
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+@pytest.mark.parametrize("kernel", [2, 3])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_gradients_of_averages_in_bands(
+    layout: Any, kernel: int, stride: int, padding: int, dtype: Any
+) -> None:
+    shape = (2, 36, 50, 21) if layout == "NHWC" else (1, 2, 150, 301)
+    options: Any = dict(kernel_size=kernel, stride=stride, padding=padding)
+    x = np.zeros((shape[0], shape[3], *shape[1:3]) if layout == "NHWC" else shape)
+    dy = normal(reference.avg_pool2d(x, **options).shape, dtype, seed=1)
+    dy[0, 0, 3, 3] = np.inf
+    given = last(dy) if layout == "NHWC" else dy
+    once, twice = (
+        convpool.avg_pool2d_grad(given, shape, **options, layout=layout, threads=threads)
+        for threads in (1, 2)
+    )
+    assert_array_equal(once, twice)
+    expected = reference.avg_pool2d_grad(dy, x.shape, **options)
+    dx = first(once) if layout == "NHWC" else once
+    assert_allclose(dx, expected.astype(dtype), rtol=1e-6, atol=1e-6)
+
+
+# Images of more than 2 MiB go through all phases one by one.
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_strided_gradients_of_several_large_images(kernel: int) -> None:
+    shape, stride = (3, 65, 150, 56), (2, 3)
+    w = integers((56, 1, kernel, kernel), seed=1)
+    bias = integers((56,), seed=2)
+    y = convpool.conv2d_output_shape((3, 56, 65, 150), w.shape, stride, 1, groups=56)
+    dy = integers(y, seed=3)
+    dx = convpool.conv2d_grad_input(last(dy), w, shape, stride, 1, groups=56, layout="NHWC")
+    expected = reference.conv2d_grad_input(dy, w, (3, 56, 65, 150), stride, 1, groups=56)
+    assert_array_equal(first(dx), expected)
+    y = convpool.conv2d_transpose(last(dy), w, bias, stride, 1, groups=56, layout="NHWC")
+    assert_array_equal(first(y), reference.conv2d_transpose(dy, w, bias, stride, 1, groups=56))
+
+
 @pytest.mark.parametrize("size", [1, (3, 2), (17, 5)])
 def test_gradients_of_adaptive_pools(size: Any) -> None:
     dy = integers(reference.adaptive_avg_pool2d(np.zeros((2, 19, 14, 13)), size).shape, seed=1)
