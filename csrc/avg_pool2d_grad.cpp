@@ -42,9 +42,9 @@ struct RowGroup {
   }
 };
 
-// Rows of cells, and of windows from the first to the last that show one of them.
+// Rows of cells, the groups that have some of them, and windows from the first to the last that show one.
 struct Band {
-  Range rows, windows;
+  Range rows, groups, windows;
 };
 
 // What shows a row of cells twice, as mirrored padding may, is there twice.
@@ -96,7 +96,7 @@ class AverageGradient {
         groups_(rows_that_show(p, rows_)), reversed_(reversed(p)),
         reversed_columns_(windows_of(reversed_, reversed_.w)),
         bands_(bands_of(p, groups_)), rows_at_once_(Horizontal::rows_at_once(reversed_)),
-        planes_at_once_(bands_.size() > 1 ? 1 : std::max<Index>(1, rows_at_once_ / std::max<Index>(1, p.h.out))),
+        planes_at_once_(bands() > 1 ? 1 : std::max<Index>(1, rows_at_once_ / std::max<Index>(1, p.h.out))),
         is_regular_(is_regular(p)), stand_apart_(is_regular_ && stand_apart(p.w)),
         adds_(!stand_apart_ || most_windows() > 1) {}
 
@@ -162,8 +162,8 @@ class AverageGradient {
     return !p.adaptive && data.end == p.w.in && shown.begin == data.begin && shown.end == data.end;
   }
 
-  // Whether windows inside the image share no cells: then shares are copied, nothing is joined. 1.5 to 2 times as
-  // fast for 2x2 windows with stride 2.
+  // Whether windows inside the image share no cells: then shares are copied, nothing is joined. 1.5 to 2 times
+  // as fast for 2x2 windows with stride 2.
   static bool stand_apart(const Axis& axis) {
     return (axis.kernel <= axis.stride || axis.out == 1) && axis.dilation == 1 && axis.out > 0 &&
            axis.cell(0, 0) == 0 && axis.cell(axis.out - 1, axis.kernel - 1) < axis.in;
@@ -173,26 +173,29 @@ class AverageGradient {
   // have some: the same for all V.
   static std::vector<Band> bands_of(const Pool2d& p, const std::vector<RowGroup>& groups) {
     constexpr Index band_bytes = 1 << 17;
-    const Index row_bytes = std::max<Index>(p.in_row() * Index{sizeof(T)}, 1);
-    const Index most = p.adaptive ? p.h.in : std::max(band_bytes / row_bytes, 4 * p.h.kernel);
+    const Index fitting = band_bytes / Index{sizeof(T)} / p.in_row();
+    const Index most = p.adaptive ? p.h.in : std::min(std::max(fitting, 4 * p.h.kernel), p.h.in);
     const Index height = ceil_div(p.h.in, ceil_div(p.h.in, most));
     std::vector<Band> bands;
+    Index at = 0;  // the group of the next row
     for (Index ih = 0; ih < p.h.in; ih += height) {
-      bands.push_back({{ih, std::min(ih + height, p.h.in)}, {p.h.out, 0}});
-    }
-    if (bands.size() == 1) bands[0].windows = {0, p.h.out};
-    for (Band& band : bands) {
-      Range& windows = band.windows;
-      for (const RowGroup& group : groups) {
+      Band band{{ih, std::min(ih + height, p.h.in)}, {at, at}, {p.h.out, 0}};
+      for (; at < static_cast<Index>(groups.size()); ++at) {
+        const RowGroup& group = groups[static_cast<std::size_t>(at)];
         const Range rows = group.rows_in(band.rows);
+        if (rows.size() <= 0) break;
         for (const Index window : group.windows) {
-          if (rows.size() <= 0) break;
-          windows.begin = std::min(windows.begin, window + group.step * rows.begin);
-          windows.end = std::max(windows.end, window + group.step * (rows.end - 1) + 1);
+          band.windows.begin = std::min(band.windows.begin, window + group.step * rows.begin);
+          band.windows.end = std::max(band.windows.end, window + group.step * (rows.end - 1) + 1);
         }
+        band.groups.end = at + 1;
+        if (rows.end < group.count) break;
       }
-      if (windows.size() < 0) windows = {0, 0};
+      if (band.windows.size() < 0) band.windows = {0, 0};
+      bands.push_back(band);
     }
+    // Several planes together, whose windows follow each other.
+    if (bands.size() == 1) bands[0].windows = {0, p.h.out};
     return bands;
   }
   Index most_rows() const {
@@ -248,8 +251,9 @@ class AverageGradient {
       }
       return;
     }
-    const bool in_pairs = p_.w.kernel == 2 && p_.w.stride == 2;
-    if (stand_apart_ && (depth > 1 || in_pairs || p_.w.out == 1)) return copy_apart(count, shares, spread);
+    // Others of single numbers are faster as vectors.
+    const bool copies = depth > 1 || p_.w.out == 1 || (p_.w.kernel == 2 && p_.w.stride == 2);
+    if (stand_apart_ && copies) return copy_apart(count, shares, spread);
     for (Index i = 0; i < count; ++i, shares += p_.out_row()) {
       V* line = horizontal.values(i);
       if (p_.w.stride == 1) {
@@ -296,9 +300,9 @@ class AverageGradient {
     const auto join = static_cast<const SumKernels<V>&>(active_kernels().pool).sum.every;
     const Index width = p_.in_row();
     const Steps of_planes{planes, p_.h.out * width, p_.h.in * width};
-    for (const RowGroup& group : groups_) {
+    for (Index g = band.groups.begin; g < band.groups.end; ++g) {
+      const RowGroup& group = groups_[static_cast<std::size_t>(g)];
       const Range rows = group.rows_in(band.rows);
-      if (rows.size() <= 0) continue;
       const Index size = static_cast<Index>(group.windows.size());
       const Steps of_rows{rows.size(), group.step * width, width};
       const Steps& inner = planes > rows.size() ? of_planes : of_rows;

@@ -102,8 +102,8 @@ void fill(const Conv2d& conv, bool channels_last, const T* bias, T* results) {
   }
 }
 
-// Depthwise with channels last: every phase where its cells stand, 1.5 times as fast as by way of results that are
-// interleaved.
+// Depthwise with channels last: every phase where its cells stand, 1.4 to 1.7 times as fast as by way of
+// results that are interleaved.
 template <class T>
 void filter_phases(const Conv2d& p, const Plan& plan, const std::vector<GradientPhase>& phases, const T* dy,
                    const T* w, const T* bias, T* dx) {

@@ -298,8 +298,8 @@ class HorizontalPass {
     if (regular_) choose_pieces();
   }
 
-  // Where values (in_row) of a row go; a call of join() reads them. The padding is there from the first call on:
-  // where kernels need no passes, writing it took a twentieth of the time.
+  // Where values (in_row) of a row go; a call of join() reads them. The padding is there from the first call
+  // on: where kernels need no passes, writing it took a twentieth of the time.
   Value* values(Index row) {
     if (!has_padding_) std::fill_n(line_, rows_at_once(p_) * line_size_, Rule::identity);
     has_padding_ = true;
