@@ -95,10 +95,13 @@ class AverageGradient {
       : p_(p), rows_(windows_of(p, p.h)), columns_(windows_of(p, p.w)),
         groups_(rows_that_show(p, rows_)), reversed_(reversed(p)),
         reversed_columns_(windows_of(reversed_, reversed_.w)),
-        bands_(bands_of(p, groups_)), rows_at_once_(Horizontal::rows_at_once(reversed_)),
+        bands_(bands_of(p, groups_)),
+        most_windows_(most(groups_, [](const RowGroup& group) { return group.windows.size(); })),
+        most_rows_(most(bands_, [](const Band& band) { return band.windows.size(); })),
+        rows_at_once_(Horizontal::rows_at_once(reversed_)),
         planes_at_once_(bands() > 1 ? 1 : std::max<Index>(1, rows_at_once_ / std::max<Index>(1, p.h.out))),
         is_regular_(is_regular(p)), stand_apart_(is_regular_ && stand_apart(p.w)),
-        adds_(!stand_apart_ || most_windows() > 1) {}
+        adds_(!stand_apart_ || most_windows_ > 1) {}
 
   Index bands() const { return static_cast<Index>(bands_.size()); }
 
@@ -110,9 +113,9 @@ class AverageGradient {
     Horizontal horizontal(reversed_, rule, reversed_columns_, scratch);
     RowDivision<V> division(p_, rows_, columns_, rows_at_once_, scratch);
     V* shares = scratch.take<V>(rows_at_once_ * p_.out_row());
-    V* spread = scratch.take<V>(planes_at_once_ * most_rows() * p_.in_row());
+    V* spread = scratch.take<V>(planes_at_once_ * most_rows_ * p_.in_row());
     V* row = scratch.take<V>(p_.in_row());
-    const V** sources = scratch.take<const V*>(most_windows());
+    const V** sources = scratch.take<const V*>(most_windows_);
     const Index windows = p_.h.out * p_.out_row(), cells = p_.h.in * p_.in_row();
     for (Index unit = begin, planes; unit < end; unit += planes) {
       planes = std::min(planes_at_once_, end - unit);
@@ -198,23 +201,19 @@ class AverageGradient {
     if (bands.size() == 1) bands[0].windows = {0, p.h.out};
     return bands;
   }
-  Index most_rows() const {
-    Index most = 0;
-    for (const Band& band : bands_) most = std::max(most, band.windows.size());
-    return most;
-  }
-
-  Index most_windows() const {
-    std::size_t most = 0;
-    for (const RowGroup& group : groups_) most = std::max(most, group.windows.size());
-    return static_cast<Index>(most);
+  // The largest of some sizes.
+  template <class Items, class Size>
+  static Index most(const Items& items, Size size) {
+    Index largest = 0;
+    for (const auto& item : items) largest = std::max(largest, static_cast<Index>(size(item)));
+    return largest;
   }
 
   Index scratch_bytes() const {
     return Horizontal::scratch_bytes(reversed_) + RowDivision<V>::scratch_bytes(p_, rows_at_once_) +
            Scratch::bytes<V>(rows_at_once_ * p_.out_row()) +
-           Scratch::bytes<V>(planes_at_once_ * most_rows() * p_.in_row()) +
-           Scratch::bytes<V>(p_.in_row()) + Scratch::bytes<const V*>(most_windows());
+           Scratch::bytes<V>(planes_at_once_ * most_rows_ * p_.in_row()) +
+           Scratch::bytes<V>(p_.in_row()) + Scratch::bytes<const V*>(most_windows_);
   }
 
   void share(Index oh, Index count, const T* dy, RowDivision<V>& division, V* shares) const {
@@ -340,6 +339,7 @@ class AverageGradient {
   const Pool2d reversed_;
   const std::vector<Window> reversed_columns_;
   const std::vector<Band> bands_;
+  const Index most_windows_, most_rows_;  // of a cell, of a band
   const Index rows_at_once_, planes_at_once_;
   const bool is_regular_, stand_apart_;
   const bool adds_;  // several shares in a cell
@@ -347,10 +347,11 @@ class AverageGradient {
 
 template <class V, class T>
 void run_planes(const Pool2d& p, int threads, const T* dy, T* dx) {
-  constexpr Index cells_of_task = 1 << 14;
+  constexpr Index cells_of_task = 1 << 14, most_tasks_of_thread = 16;
   const AverageGradient<T, V> gradient(p);
   const Index cells = p.h.in * p.in_row() + p.h.out * p.out_row(), units = p.planes() * gradient.bands();
-  const Index at_once = ceil_div(cells_of_task, ceil_div(cells, gradient.bands()));
+  const Index at_once = std::max(ceil_div(cells_of_task, ceil_div(cells, gradient.bands())),
+                                 ceil_div(units, most_tasks_of_thread * threads));
   parallel_for(threads, ceil_div(units, at_once), [&](Index task) {
     gradient.run(task * at_once, std::min((task + 1) * at_once, units), dy, dx);
   });
