@@ -1,6 +1,8 @@
 """What all tests share: the drawing of examples, and the instruction set that a run must have."""
 
 import os
+import random
+from collections import defaultdict
 
 # Before NumPy is there: threads of its BLAS that wait for work took a quarter of all tests' time.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -14,6 +16,35 @@ import convpool._core
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=150)
 settings.register_profile("desk", deadline=None, max_examples=150)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+
+FEW_CASES = 64
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer a run of some cases, for builds in which each takes long."""
+    parser.addoption(
+        "--part",
+        type=int,
+        default=1,
+        metavar="N",
+        help=f"of tests with more than {FEW_CASES} cases run one in N, the same in every run",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Draw the cases of a run with --part."""
+    part = config.getoption("part")
+    cases = defaultdict(list)
+    for item in items:
+        cases[item.nodeid.partition("[")[0]].append(item)
+    left_out = set()
+    for name, those in cases.items():
+        count = max(FEW_CASES, len(those) // part)
+        if part > 1 and len(those) > count:
+            left_out |= set(random.Random(name).sample(those, len(those) - count))
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_sessionstart() -> None:
