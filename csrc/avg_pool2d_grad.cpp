@@ -177,8 +177,8 @@ class AverageGradient {
   static std::vector<Band> bands_of(const Pool2d& p, const std::vector<RowGroup>& groups) {
     constexpr Index band_bytes = 1 << 17;
     const Index fitting = band_bytes / Index{sizeof(T)} / p.in_row();
-    const Index most = p.adaptive ? p.h.in : std::min(std::max(fitting, 4 * p.h.kernel), p.h.in);
-    const Index height = ceil_div(p.h.in, ceil_div(p.h.in, most));
+    const Index highest = p.adaptive ? p.h.in : std::min(std::max(fitting, 4 * p.h.kernel), p.h.in);
+    const Index height = ceil_div(p.h.in, ceil_div(p.h.in, highest));
     std::vector<Band> bands;
     Index at = 0;  // the group of the next row
     for (Index ih = 0; ih < p.h.in; ih += height) {
@@ -201,6 +201,7 @@ class AverageGradient {
     if (bands.size() == 1) bands[0].windows = {0, p.h.out};
     return bands;
   }
+
   // The largest of some sizes.
   template <class Items, class Size>
   static Index most(const Items& items, Size size) {

@@ -37,12 +37,11 @@ Plan plan_channel_filters(const Conv2d& p, const char* reason, int threads) {
   Plan plan{Algorithm::implicit_gemm, reason, active_kernels().name, 1,
             kernels_of<T>().gather.lanes, threads};
   plan.filters = plan.reads_channels_last = plan.writes_channels_last = true;
-  // Tasks of some microseconds: a result meets memory for as long as so many multiply-adds take.
-  constexpr double meeting = 8, some_microseconds = 2.5e5;
-  const double row = static_cast<double>(p.w.out * p.in_channels) * (static_cast<double>(p.window()) + meeting);
-  const double few = static_cast<double>(p.batch * p.h.out) / (most_tasks * threads);
-  const double at_once = std::max(some_microseconds / row, std::min(few, interruptible_task / row));
-  plan.units_at_once = static_cast<Index>(1 + at_once);
+  // These multiply-adds take as long as two of others, and for each result memory as long as so many more.
+  constexpr double slower = 2, meeting = 8;
+  const double results = static_cast<double>(p.batch * p.pixels()) * static_cast<double>(p.in_channels);
+  const double work = slower * results * (static_cast<double>(p.window()) + meeting);
+  plan.units_at_once = tasks_at_once(work, p.batch * p.h.out, threads);
   plan.left = p.window() * p.in_channels;
   plan.columns = p.w.in * p.in_channels;
   plan.scratch_bytes = Scratch::bytes<T>(plan.left) + Scratch::bytes<T>(plan.columns);

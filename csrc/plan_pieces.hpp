@@ -33,12 +33,14 @@ inline void share_if_few(Plan& plan, Index tasks, Index m) {
 constexpr double worth_a_task = 5e5, interruptible_task = 1e9;
 constexpr double most_tasks = 16;
 
-inline Index tasks_at_once(const Conv2d& p, Index tasks, int threads) {
-  const double work = static_cast<double>(p.batch) * p.image_multiply_adds();
+inline Index tasks_at_once(double work, Index tasks, int threads) {
   const double each = work / static_cast<double>(std::max<Index>(tasks, 1));
   const double few = std::min(static_cast<double>(tasks) / (most_tasks * threads),
                               interruptible_task / std::max(each, 1.0));
   return static_cast<Index>(std::max(1 + worth_a_task / std::max(each, 1.0), few));
+}
+inline Index tasks_at_once(const Conv2d& p, Index tasks, int threads) {
+  return tasks_at_once(static_cast<double>(p.batch) * p.image_multiply_adds(), tasks, threads);
 }
 
 }  // namespace convpool

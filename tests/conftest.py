@@ -35,13 +35,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Draw the cases of a run with --part."""
     part = config.getoption("part")
+    if part == 1:
+        return
     cases = defaultdict(list)
     for item in items:
         cases[item.nodeid.partition("[")[0]].append(item)
     left_out = set()
     for name, those in cases.items():
         count = max(FEW_CASES, len(those) // part)
-        if part > 1 and len(those) > count:
+        if len(those) > count:
             left_out |= set(random.Random(name).sample(those, len(those) - count))
     config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
