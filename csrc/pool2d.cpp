@@ -176,11 +176,7 @@ double joins_of_cell(const Pool2d& p) {
 template <class T>
 void extremum_pool2d(const Pool2d& p, int threads, Extremum extremum, const View<T>& x, T* y,
                      Index* indices) {
-  if (extremum == Extremum::maximum) {
-    reduce(p, threads, x, ExtremumRule<T, Extremum::maximum>(p, indices), y);
-  } else {
-    reduce(p, threads, x, ExtremumRule<T, Extremum::minimum>(p, indices), y);
-  }
+  reduce(p, threads, x, ExtremumRule<T>(p, extremum, indices), y);
 }
 
 template <class T>

@@ -90,7 +90,7 @@ class VerticalPass {
         join_whole(oh, {joined, p_.in_row(), p_.h.kernel, p_.h.stride * image_.h, step},
                    rule_.join_cells(finite_), values);
       } else if (window.taps.size() == 0) {
-        std::fill_n(values, p_.in_row(), Rule::identity);
+        std::fill_n(values, p_.in_row(), rule_.identity);
       } else if (slides_) {
         join_sliding(window.cell(window.taps.begin), window.cell(window.taps.end), values);
       } else {
@@ -301,7 +301,7 @@ class HorizontalPass {
   // Where values (in_row) of a row go; a call of join() reads them. The padding is there from the first call
   // on: where kernels need no passes, writing it took a twentieth of the time.
   Value* values(Index row) {
-    if (!has_padding_) std::fill_n(line_, rows_at_once(p_) * line_size_, Rule::identity);
+    if (!has_padding_) std::fill_n(line_, rows_at_once(p_) * line_size_, rule_.identity);
     has_padding_ = true;
     return values_ + row * line_size_;
   }
@@ -316,7 +316,7 @@ class HorizontalPass {
   // out (rows, out_row)
   void join(const Joining<Value>& joining, Index rows, Value* out) {
     if (!regular_) {
-      for (Index row = 0; row < rows; ++row) join_each(values(row), out + row * p_.out_row());
+      for (Index row = 0; row < rows; ++row) join_each(joining, values(row), out + row * p_.out_row());
       return;
     }
     const Axis& axis = p_.w;
@@ -413,18 +413,41 @@ class HorizontalPass {
     };
     show({shown_.begin, 0});
     show({axis.in, end});
-    if (end < axis.in) std::fill(values + end * depth, values + axis.in * depth, Rule::identity);
+    if (end < axis.in) std::fill(values + end * depth, values + axis.in * depth, rule_.identity);
   }
 
-  void join_each(const Value* values, Value* out) {
+  // Windows of different sizes, or that see little but padding.
+  void join_each(const Joining<Value>& joining, const Value* values, Value* out) {
     for (const Window& window : windows_) {
-      for (Index c = 0; c < p_.depth; ++c) {
-        Value value = Rule::identity;
-        for (Index tap = window.taps.begin; tap < window.taps.end; ++tap) {
-          value = rule_.join(value, values[shown_cell(p_.w, window.cell(tap)) * p_.depth + c]);
-        }
-        *out++ = value;
+      const Index count = window.taps.size(), first = window.cell(window.taps.begin);
+      const Index step = window.step * p_.depth;
+      const Value* const from = values + first * p_.depth;
+      if (count == 0) {
+        std::fill_n(out, p_.depth, rule_.identity);
+      } else if (first >= 0 && window.cell(window.taps.end - 1) < p_.w.in) {
+        join_cells(joining, count, [&](Index tap) { return from + tap * step; }, out);
+      } else {
+        join_cells(joining, count, [&](Index tap) {
+          return values + shown_cell(p_.w, first + tap * window.step) * p_.depth;
+        }, out);
       }
+      out += p_.depth;
+    }
+  }
+
+  template <class Cell>
+  void join_cells(const Joining<Value>& joining, Index count, const Cell& cell, Value* out) {
+    constexpr Index most_cells = 64;
+    if (p_.depth > 1 && count <= most_cells) {
+      const Value* cells[most_cells];
+      for (Index tap = 0; tap < count; ++tap) cells[tap] = cell(tap);
+      joining.every({1, p_.depth, count, 0, 0}, cells, out);
+      return;
+    }
+    for (Index c = 0; c < p_.depth; ++c) {
+      Value value = cell(0)[c];
+      for (Index tap = 1; tap < count; ++tap) value = rule_.join(value, cell(tap)[c]);
+      out[c] = value;
     }
   }
 

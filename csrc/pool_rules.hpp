@@ -99,31 +99,38 @@ class RowDivision {
   Index counted_[most_rows], chosen_ = 0;
 };
 
-template <class T, Extremum extremum>
+// Cells that never are the extremum of a window that has others.
+template <class T>
+T farthest_from(Extremum extremum) {
+  using Limits = std::numeric_limits<T>;
+  const T least = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
+  const T greatest = Limits::has_infinity ? Limits::infinity() : Limits::max();
+  return extremum == Extremum::maximum ? least : greatest;
+}
+
+template <class T>
 struct ExtremumRule {
   using Value = T;
   static constexpr bool overlaps = true, changes_cells = false;
-  static constexpr T identity = [] {
-    using Limits = std::numeric_limits<T>;
-    const T least = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
-    const T greatest = Limits::has_infinity ? Limits::infinity() : Limits::max();
-    return extremum == Extremum::maximum ? least : greatest;
-  }();
 
   const ExtremumKernels<T>& kernels = active_kernels().pool;
   const Pool2d& p;
-  Index* indices = nullptr;
+  bool is_maximum;
+  T identity;
+  Index* indices;
 
-  explicit ExtremumRule(const Pool2d& p, Index* indices = nullptr) : p(p), indices(indices) {}
+  ExtremumRule(const Pool2d& p, Extremum extremum, Index* indices = nullptr)
+      : p(p), is_maximum(extremum == Extremum::maximum), identity(farthest_from<T>(extremum)),
+        indices(indices) {}
 
   const Joining<T>& joining(bool finite) const {
-    if (extremum == Extremum::maximum) return finite ? kernels.finite_maximum : kernels.maximum;
+    if (is_maximum) return finite ? kernels.finite_maximum : kernels.maximum;
     return finite ? kernels.finite_minimum : kernels.minimum;
   }
   JoinRows<T, T> join_cells(bool finite) const { return joining(finite).every; }
   JoinRuns<T, T> join_runs() const { return joining(false).runs; }
   const PlaneKernels<T>& planes() const {
-    return extremum == Extremum::maximum ? kernels.plane_maximum : kernels.plane_minimum;
+    return is_maximum ? kernels.plane_maximum : kernels.plane_minimum;
   }
   bool finishes_planes(const std::vector<Window>&, const std::vector<Window>&) const {
     return finishes();
@@ -134,7 +141,7 @@ struct ExtremumRule {
 
   T value(T cell) const { return cell; }
   T join(T a, T b) const {
-    const bool beyond = extremum == Extremum::maximum ? b > a : b < a;
+    const bool beyond = is_maximum ? b > a : b < a;
     return (beyond | (b != b)) ? b : a;
   }
   bool finishes() const { return indices != nullptr; }
@@ -304,10 +311,11 @@ struct PowerRule : SumRule<T, double> {
 };
 
 template <class T>
-struct LargestSizeRule : ExtremumRule<T, Extremum::maximum> {
+struct LargestSizeRule : ExtremumRule<T> {
   static constexpr bool changes_cells = true;
-  static constexpr T identity = 0;
-  explicit LargestSizeRule(const Pool2d& p) : ExtremumRule<T, Extremum::maximum>(p) {}
+  explicit LargestSizeRule(const Pool2d& p) : ExtremumRule<T>(p, Extremum::maximum) {
+    this->identity = 0;
+  }
   T value(T cell) const { return std::abs(cell); }
 };
 

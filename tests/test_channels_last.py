@@ -253,16 +253,33 @@ def test_pools_with_padding_modes(mode: Any) -> None:
         assert_allclose(first(y), reference.sum_pool2d(x, **options, pad_value=2), rtol=1e-6)
 
 
-@pytest.mark.parametrize("size", [1, (1, 1), (3, 2), (14, 13), (17, 5)])
+# Windows of at most 13 columns, of more, and of more than a kernel joins at once.
+@pytest.mark.parametrize(
+    ("columns", "size"),
+    [(13, size) for size in (1, (1, 1), (3, 2), (14, 13), (17, 5))]
+    + [(130, (3, 7)), (130, (3, 2))],
+)
 @pytest.mark.parametrize("channels", CHANNELS)
-def test_adaptive_pools(channels: int, size: Any) -> None:
-    x = integers((2, channels, 14, 13), seed=1)
+def test_adaptive_pools(channels: int, columns: int, size: Any) -> None:
+    x = integers((2, channels, 14, columns), seed=1)
     y = convpool.adaptive_avg_pool2d(last(x), size, layout="NHWC")
     assert_allclose(first(y), reference.adaptive_avg_pool2d(x, size), rtol=2e-6, atol=1e-6)
     y, places = convpool.adaptive_max_pool2d(last(x), size, return_indices=True, layout="NHWC")
     expected, at = reference.adaptive_max_pool2d(x, size, return_indices=True)
     assert_array_equal(first(y), expected)
     assert_array_equal(first(places), at)
+
+
+@every_mode
+def test_windows_that_see_little_but_padding(mode: Any) -> None:
+    x = integers((2, 19, 2, 3), seed=1)
+    options: Any = dict(kernel_size=(2, 40), stride=(1, 30), padding=((1, 0), (150, 150)))
+    if mode == "constant":
+        y = convpool.min_pool2d(last(x), **options, layout="NHWC")
+        assert_array_equal(first(y), reference.min_pool2d(x, **options))
+    y = convpool.avg_pool2d(last(x), **options, pad_mode=mode, layout="NHWC")
+    expected = reference.avg_pool2d(x, **options, pad_mode=mode)
+    assert_allclose(first(y), expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("power", [1, 2, 3.5, np.inf])
