@@ -420,11 +420,11 @@ class HorizontalPass {
   void join_each(const Joining<Value>& joining, const Value* values, Value* out) {
     for (const Window& window : windows_) {
       const Index count = window.taps.size(), first = window.cell(window.taps.begin);
-      const Index step = window.step * p_.depth;
-      const Value* const from = values + first * p_.depth;
       if (count == 0) {
         std::fill_n(out, p_.depth, rule_.identity);
       } else if (first >= 0 && window.cell(window.taps.end - 1) < p_.w.in) {
+        const Value* const from = values + first * p_.depth;
+        const Index step = window.step * p_.depth;
         join_cells(joining, count, [&](Index tap) { return from + tap * step; }, out);
       } else {
         join_cells(joining, count, [&](Index tap) {
