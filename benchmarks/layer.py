@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from convpool._typing import Precision
+
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, int, int, int]
 
@@ -51,6 +53,8 @@ class Layer:
     dtype: str = "float32"
     channels_last: bool = False
     """Whether images have their channels last in memory; shapes are `(N, C, H, W)` all the same."""
+    precision: Precision = "highest"
+    """convpool's argument; other libraries do what they do."""
     quick: bool = False
 
     @property

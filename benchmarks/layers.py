@@ -24,6 +24,7 @@ GROUPS = {
     "weight gradient": "weight gradients",
     "pool gradient": "gradients of pools",
     "last": "channels last",
+    "high": '3x3 with `precision="high"`',
 }
 """Title of each class, in the order of the tables."""
 
@@ -285,5 +286,29 @@ def _channels_last(layers: list[AnyLayer]) -> list[AnyLayer]:
     ]
 
 
+def _high(layers: list[AnyLayer]) -> list[AnyLayer]:
+    names = (
+        "ResNet 3x3 64-64 @56",
+        "ResNet 3x3 128-128 @28",
+        "ResNet 3x3 64-64 @56, batch 16",
+        "ResNet 3x3 64-64 @56, dx",
+    )
+    by_name = {layer.name: layer for layer in layers if isinstance(layer, Layer)}
+    vgg = [
+        _square(f"VGG 3x3 {channels}-{channels} @{size}", "large", (channels, channels), size, 3)
+        for channels, size in ((64, 224), (128, 112), (256, 56), (512, 28))
+    ]
+    return [
+        replace(
+            layer,
+            name=f"{layer.name}, high",
+            group="high",
+            precision="high",
+            quick=layer.name == names[0],
+        )
+        for layer in [*map(by_name.__getitem__, names), *vgg]
+    ]
+
+
 LAYERS: list[AnyLayer] = [*FORWARD, *_float64(), *_gradients(), *_pool_gradients()]
-LAYERS += _channels_last(LAYERS)
+LAYERS += [*_channels_last(LAYERS), *_high(LAYERS)]

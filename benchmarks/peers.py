@@ -28,6 +28,10 @@ def _layout(layer: AnyLayer) -> dict[str, Any]:
     return {"layout": "NHWC"} if layer.channels_last else {}
 
 
+def _options(layer: Layer) -> dict[str, Any]:
+    return {"precision": layer.precision, **_layout(layer)}
+
+
 def _call(layer: AnyLayer, function: Callable[..., Array], *arguments: Any, **options: Any) -> Call:
     """Give convpool images with channels last as it takes them, and turn the result back."""
     if not layer.channels_last:
@@ -54,21 +58,20 @@ def _conv2d(algorithm: Algorithm, layer: Layer, threads: int, x: Array, weight: 
         raise Unsupported(f"would take more than {DIRECT_SECONDS:g} s")
     geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
     arguments = (x, weight, None, *geometry)
-    return _call(
-        layer, convpool.conv2d, *arguments, algorithm=algorithm, threads=threads, **_layout(layer)
-    )
+    options = {"algorithm": algorithm, "threads": threads, **_options(layer)}
+    return _call(layer, convpool.conv2d, *arguments, **options)
 
 
 def _prepared_conv2d(layer: Layer, threads: int, x: Array, weight: Array) -> Call:
     geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    prepared = convpool.prepare_conv2d(weight, None, *geometry, **_layout(layer))
+    prepared = convpool.prepare_conv2d(weight, None, *geometry, **_options(layer))
     return _call(layer, prepared, x, threads=threads)
 
 
 def _conv2d_grad_input(layer: Layer, threads: int, dy: Array, weight: Array) -> Call:
     geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
     arguments = (dy, weight, _image_shape(layer), *geometry)
-    return _call(layer, convpool.conv2d_grad_input, *arguments, threads=threads, **_layout(layer))
+    return _call(layer, convpool.conv2d_grad_input, *arguments, threads=threads, **_options(layer))
 
 
 def _conv2d_grad_weight(layer: Layer, threads: int, dy: Array, x: Array) -> Call:

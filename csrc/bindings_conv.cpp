@@ -17,14 +17,17 @@ namespace convpool::bindings {
 namespace {
 
 Plan plan_for(const Numbers& numbers, const Conv2d& p, Operation operation,
-              std::string_view algorithm, int threads, bool transforms = true) {
+              std::string_view algorithm, int threads, Leeway leeway) {
   const std::string request(algorithm);
-  transforms = transforms && may_transform(numbers);
   switch (numbers.compute) {
-    case Type::float32: return plan_conv2d<float>(p, operation, request, threads, transforms);
-    case Type::float64: return plan_conv2d<double>(p, operation, request, threads, transforms);
+    case Type::float32: return plan_conv2d<float>(p, operation, request, threads, leeway);
+    case Type::float64: return plan_conv2d<double>(p, operation, request, threads, leeway);
     default: return plan_conv2d<std::uint64_t>(p, operation, request, threads);
   }
+}
+
+Leeway leeway_for(const Numbers& numbers, bool less_precision) {
+  return {may_transform(numbers), less_precision, numbers.is_integer};
 }
 
 // Whether transforms computed the result, if the plan says so. Numbers that they cannot compute are
@@ -36,7 +39,7 @@ bool transformed(Plan& plan, const Numbers& numbers, const Conv2d& p, Operation 
   if (by_fft()) return true;
   Conv2d moved = p;  // arrays that are not where the user has them
   moved.channels_last = false;
-  plan = plan_for(numbers, moved, operation, "auto", threads, false);
+  plan = plan_for(numbers, moved, operation, "auto", threads, {});
   return false;
 }
 
@@ -114,10 +117,10 @@ class PackedWeight {
   // Another thread may do the same meanwhile.
   const void* pack(const Conv2d& p, Type type, const py::array& weight,
                    const WeightPanels& panels, int threads) {
-    const Index size = packed_size(p, panels);
     Form form{type, panels, {}};
-    run(static_cast<double>(size), type, [&](auto zero) {
+    run(static_cast<double>(p.out_channels * p.taps()), type, [&](auto zero) {
       using T = decltype(zero);
+      const Index size = packed_size<T>(p, panels);
       form.packed = Memory(Scratch::bytes<T>(size));
       Weights<T>::pack(p, WeightView<T>::contiguous(p, data<T>(weight)), panels, threads,
                        reinterpret_cast<T*>(form.packed.data()));
@@ -167,7 +170,7 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
   Bias bias(bias_object);
   Numbers numbers = numbers_for({&x, &weight, bias.pointer()}, dtype, Rule::sum);
   const Layout layout = to_layout(layout_word);
-  check_precision(to_word("precision", precision));
+  const bool less_precision = allows_less_precision(to_word("precision", precision));
   const int n_threads = to_threads(threads);
 
   Geometry geometry = to_geometry(stride, padding, dilation, groups, pad_mode);
@@ -179,7 +182,8 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
   const double terms = static_cast<double>(p.taps());
   choose_compute_type(numbers, terms,
                       bound_of(numbers, terms, x, weight, bias.pointer(), p.pad_value));
-  Plan plan = plan_for(numbers, p, Operation::forward, to_word("algorithm", algorithm), n_threads);
+  Plan plan = plan_for(numbers, p, Operation::forward, to_word("algorithm", algorithm), n_threads,
+                       leeway_for(numbers, less_precision));
   if (numbers.is_complex) {
     Result y(result_shape(images, p), layout, numbers, out);
     return y.assign(call_complex(n_threads, "conv2d", x.as_complex(numbers.result, layout),
@@ -212,7 +216,7 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
   Bias bias(bias_object);
   Numbers numbers = numbers_for({&x, &weight, bias.pointer()}, dtype, Rule::sum);
   const Layout layout = to_layout(layout_word);
-  check_precision(to_word("precision", precision));
+  const bool less_precision = allows_less_precision(to_word("precision", precision));
   const int n_threads = to_threads(threads);
 
   const Images images = x.images(layout);
@@ -223,8 +227,8 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
   bias.check(p.in_channels);
   const double terms = static_cast<double>(p.gradient_terms());
   choose_compute_type(numbers, terms, bound_of(numbers, terms, x, weight, bias.pointer()));
-  Plan plan =
-      plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads);
+  Plan plan = plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads,
+                       leeway_for(numbers, less_precision));
   const Shape shape = with_channels(images, p.in_channels, p.h.in, p.w.in).shape();
   if (numbers.is_complex) {
     Result y(shape, layout, numbers, out);
@@ -259,7 +263,7 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   const Operand dy("dy", dy_object), weight("weight", weight_object);
   Numbers numbers = numbers_for({&dy, &weight}, dtype, Rule::sum);
   const Layout layout = to_layout(layout_word);
-  check_precision(to_word("precision", precision));
+  const bool less_precision = allows_less_precision(to_word("precision", precision));
   const int n_threads = to_threads(threads);
   to_pad_value(numbers, pad_value);
 
@@ -274,8 +278,8 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
   const double terms = is_shown_once ? static_cast<double>(p.gradient_terms()) : taps;
   const double most_terms = is_shown_once ? terms : taps * static_cast<double>(p.pixels());
   choose_compute_type(numbers, terms, bound_of(numbers, most_terms, dy, weight));
-  Plan plan =
-      plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads);
+  Plan plan = plan_for(numbers, p, Operation::grad_input, to_word("algorithm", algorithm), n_threads,
+                       leeway_for(numbers, less_precision));
   if (numbers.is_complex) {
     Result dx(images.shape(), layout, numbers, out);
     return dx.assign(call_complex(n_threads, "conv2d_grad_input",
@@ -310,7 +314,7 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   const Operand dy("dy", dy_object), x("x", x_object);
   Numbers numbers = numbers_for({&dy, &x}, dtype, Rule::sum);
   const Layout layout = to_layout(layout_word);
-  check_precision(to_word("precision", precision));
+  const bool less_precision = allows_less_precision(to_word("precision", precision));
   const int n_threads = to_threads(threads);
 
   Geometry geometry = to_geometry(stride, padding, dilation, groups, pad_mode);
@@ -323,8 +327,8 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
   // Sums over pixels are cut into blocks, and stay in float32 however long they are.
   const double terms = static_cast<double>(p.batch) * p.pixels();
   choose_compute_type(numbers, 0, bound_of(numbers, terms, x, dy, nullptr, p.pad_value));
-  Plan plan =
-      plan_for(numbers, p, Operation::grad_weight, to_word("algorithm", algorithm), n_threads);
+  Plan plan = plan_for(numbers, p, Operation::grad_weight, to_word("algorithm", algorithm), n_threads,
+                       leeway_for(numbers, less_precision));
   const Shape shape{p.out_channels, p.group_in(), p.h.kernel, p.w.kernel};
   if (numbers.is_complex) {
     Result dw(shape, Layout::nchw, numbers, out);
@@ -388,7 +392,7 @@ py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Obj
                          Object dilation, Object groups, Object layout_word, Object dtype,
                          Object precision, Object algorithm, Object threads) {
   Numbers numbers = numbers_for({}, dtype, Rule::sum);
-  check_precision(to_word("precision", precision));
+  const bool less_precision = allows_less_precision(to_word("precision", precision));
   const int n_threads = to_threads(threads);
   const Layout layout = to_layout(layout_word);
   const Images images = parse_images("x_shape", to_shape("x_shape", x_shape), layout);
@@ -399,7 +403,8 @@ py::tuple explain_conv2d(Object x_shape, Object weight_shape, Object stride, Obj
   const double terms = static_cast<double>(p.taps());
   choose_compute_type(numbers, terms,
                       terms * std::ldexp(1, 16 * static_cast<int>(numbers.result.itemsize())));
-  const Plan plan = plan_for(numbers, p, Operation::forward, to_word("algorithm", algorithm), n_threads);
+  const Plan plan = plan_for(numbers, p, Operation::forward, to_word("algorithm", algorithm), n_threads,
+                             leeway_for(numbers, less_precision));
   const Index moved_bytes = moved_cells(p, plan) * dtype_of(numbers.compute).itemsize();
   const double flops = 2.0 * static_cast<double>(p.batch) * p.image_multiply_adds();
   return py::make_tuple(plan.name(), plan.instruction_set, py::make_tuple(plan.mr, plan.nr),

@@ -16,6 +16,7 @@
 #include "threads.hpp"
 #include "weight_gradient.hpp"
 #include "weights.hpp"
+#include "winograd.hpp"
 
 namespace convpool {
 namespace {
@@ -59,6 +60,13 @@ T* input_of(const Conv2d& p, Index n, Index g, T* x) {
 template <class T>
 T* output_of(const Conv2d& p, Index n, Index g, T* y) {
   return y + (n * p.out_channels + g * p.group_out()) * p.pixels();
+}
+
+// One image, which Winograd's sums spoilt: it is computed again, with channels before rows.
+Conv2d image_of(Conv2d p) {
+  p.batch = 1;
+  p.channels_last = false;
+  return p;
 }
 
 // The columns of a block of pixels and a range of channels, with zeros up to a whole vector behind
@@ -211,6 +219,15 @@ void conv2d_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
     case Algorithm::direct: return direct_forward(p, plan.threads, x, w, bias, y);
     case Algorithm::im2col: return im2col_forward(p, plan, x, weights, bias, y);
     case Algorithm::implicit_gemm: return implicit_gemm_forward(p, plan, x, weights, bias, y);
+    case Algorithm::winograd:
+      if constexpr (std::is_floating_point_v<T>) {
+        for (Index n : winograd_forward(p, plan, x, weights, bias, y)) {
+          const Conv2d image = image_of(p);
+          const Plan other = plan_conv2d<T>(image, Operation::forward, "auto", plan.threads);
+          conv2d_forward(image, other, x.from(n, 0), w, bias, output_of(p, n, 0, y));
+        }
+      }
+      return;
     case Algorithm::fft: return;  // bindings_conv.cpp calls _fft.py in the place of this function
   }
 }
@@ -220,6 +237,16 @@ void conv2d_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
                        T* dx) {
   if (plan.algorithm == Algorithm::direct) {
     return direct_grad_input(p, plan.threads, dy, w, bias, dx);
+  }
+  if constexpr (std::is_floating_point_v<T>) {
+    if (plan.algorithm == Algorithm::winograd) {
+      for (Index n : winograd_grad_input(p, plan, dy, w, bias, dx)) {
+        const Conv2d image = image_of(p);
+        const Plan other = plan_conv2d<T>(image, Operation::grad_input, "auto", plan.threads);
+        conv2d_grad_input(image, other, output_of(p, n, 0, dy), w, bias, input_of(p, n, 0, dx));
+      }
+      return;
+    }
   }
   if (columns_are_input(p)) {
     const Conv2d transposed = transposed_1x1(p);
@@ -255,7 +282,7 @@ void conv2d_grad_weight(const Conv2d& p, const Plan& plan, const T* dy, const Vi
     case Algorithm::direct: return direct_grad_weight(p, plan.threads, dy, x, dw);
     case Algorithm::im2col: return im2col_grad_weight(p, plan, dy, x, dw);
     case Algorithm::implicit_gemm: return implicit_gemm_grad_weight(p, plan, dy, x, dw);
-    case Algorithm::fft: return;  // refused by the plan
+    case Algorithm::winograd: case Algorithm::fft: return;  // refused by the plan
   }
 }
 

@@ -11,6 +11,7 @@
 #include "plan_implicit_gemm.hpp"
 #include "scratch.hpp"
 #include "threads.hpp"
+#include "winograd.hpp"
 
 namespace convpool {
 namespace {
@@ -210,12 +211,26 @@ void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, co
   }
 }
 
+template <class T>
+std::vector<Index> winograd_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* w,
+                                       const T* bias, T* dx) {
+  const GradientPhase phase = gradient_phases(p)[0];
+  return winograd_forward(phase.conv, plan, output_view(p, plan, dy), weights_of(p, phase, w), bias, dx);
+}
+
 #define INSTANTIATE(T)                                                                       \
   template void implicit_gemm_grad_input(const Conv2d&, const Plan&, const T*, const T*,     \
                                          const T*, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(std::uint64_t)
+#undef INSTANTIATE
+
+#define INSTANTIATE(T)                                                                              \
+  template std::vector<Index> winograd_grad_input(const Conv2d&, const Plan&, const T*, const T*,   \
+                                                  const T*, T*);
+INSTANTIATE(float)
+INSTANTIATE(double)
 #undef INSTANTIATE
 
 }  // namespace convpool

@@ -1,6 +1,8 @@
 // The input gradient, and the transposed convolution, as convolutions of dy.
 #pragma once
 
+#include <vector>
+
 #include "plan.hpp"
 
 namespace convpool {
@@ -10,5 +12,11 @@ namespace convpool {
 template <class T>
 void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* w,
                               const T* bias, T* dx);
+
+// The same of kernels of 3x3 with stride 1, whose plan is that of the convolution of dy. Returns images
+// that have no results, see winograd_forward.
+template <class T>
+std::vector<Index> winograd_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* w,
+                                       const T* bias, T* dx);
 
 }  // namespace convpool

@@ -232,18 +232,46 @@ struct ImageSpreadTask {
   std::ptrdiff_t x_plane, x_row, rows, columns, channels;
 };
 
+// The two ends of Winograd's convolution, of tiles of 4x4 results that meet 6x6 cells. Tile (i, j) of a
+// channel is number  i*columns + j;  what a tile has for each of the 36 places in it, 6*r + s, is
+// `place` elements from one to the next. Of the last tiles in a row whole vectors are read and written.
+//
+//   to[(6*r + s)*place + i*columns + j]  =  (B' d B)[r][s],
+//                        d[r][s] = cells[(4*i + r)*cells_row + offsets[s] + j]    for i < rows, j < columns
+template <class T>
+struct WinogradCells {
+  const T* cells;
+  std::ptrdiff_t cells_row;
+  const std::ptrdiff_t* offsets;  // 6 of them
+  T* to;
+  std::ptrdiff_t place, rows, columns;
+};
+
+//   y[c*y_plane + (4*i + r)*y_row + 4*j + s]  =  (A' m A)[r][s]  (+ bias[c]),
+//                        m[r][s] = products[(6*r + s)*place + c*channel + i*columns + j]
+//
+// for c < channels and the rows of y less than height, its columns less than width.
+template <class T>
+struct WinogradProducts {
+  const T* products;
+  std::ptrdiff_t place, channel, channels, rows, columns;
+  const T* bias;  // or null
+  T* y;
+  std::ptrdiff_t y_plane, y_row, height, width;
+};
+
 // to[k*to_row + i]  =  from[i*from_row + k]  for i < rows, k < depth
 template <class T>
 using TransposeRows = void (*)(const T* from, std::ptrdiff_t from_row, std::ptrdiff_t rows,
                                std::ptrdiff_t depth, T* to, std::ptrdiff_t to_row);
 
-// even[r*to_row + i], odd[r*to_row + i]  =  from[r*from_row + 2*i], from[r*from_row + 2*i + 1]
-// for r < rows, i < count
+// to[s][r*to_row + i]  =  from[r*from_row + count*i + s]
+// for r < rows, i < length, s < count; count is 2 or 4.
 template <class T>
 using DealRows = void (*)(const T* from, std::ptrdiff_t from_row, std::ptrdiff_t rows,
-                          std::ptrdiff_t count, T* even, T* odd, std::ptrdiff_t to_row);
+                          std::ptrdiff_t length, T* const* to, std::ptrdiff_t to_row);
 
-// The reverse:  to[r*to_row + 2*i], to[r*to_row + 2*i + 1]  =  even[r*even_row + i], odd[r*odd_row + i]
+// The reverse, of two:  to[r*to_row + 2*i], to[r*to_row + 2*i + 1]  =  even[r*even_row + i], odd[r*odd_row + i]
 template <class T>
 using InterleaveRows = void (*)(const T* even, std::ptrdiff_t even_row, const T* odd,
                                 std::ptrdiff_t odd_row, std::ptrdiff_t rows, std::ptrdiff_t count,
@@ -254,13 +282,15 @@ struct KernelsFor {
   GemmKernels<T> gemm;
   GatherKernel<T> gather;
   TransposeRows<T> transpose_rows;
-  DealRows<T> deal_rows;
+  DealRows<T> deal_rows, deal_rows_in_four;
   InterleaveRows<T> interleave_rows;
   void (*filter)(const FilterTask<T>&);
   void (*dot_rows)(const DotTask<T>&);
   bool masks_dots;  // dot_rows reads no cell that meets no dy
   void (*filter_channels)(const ChannelFilterTask<T>&) = nullptr;  // null for whole numbers, as the next
   void (*dot_channels)(const ChannelDotTask<T>&) = nullptr;
+  void (*spread_tiles)(const WinogradCells<T>&) = nullptr;
+  bool (*join_tiles)(const WinogradProducts<T>&) = nullptr;  // false: a tile's sum is not finite
 
   // Of images that are read where they stand; null without masked loads, and for whole numbers.
   ImageTiles<T> image_tiles = {};

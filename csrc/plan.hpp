@@ -11,7 +11,13 @@
 namespace convpool {
 
 enum class Operation { forward, grad_input, grad_weight };
-enum class Algorithm { direct, im2col, implicit_gemm, fft };
+enum class Algorithm { direct, im2col, implicit_gemm, fft, winograd };
+
+// The tile of Winograd's convolution: results that are computed together, the cells they meet, and the
+// places in it, each of which has its own weights.
+struct WinogradTile {
+  static constexpr Index kernel = 3, results = 4, cells = kernel + results - 1, places = cells * cells;
+};
 
 // How the weights of a group are packed: in panels of `width` output channels, tap by tap, with zeros
 // behind the last channel.
@@ -19,6 +25,7 @@ enum class PanelOrder {
   blocks,      // all panels of GemmBlocks::depth taps, then of the next
   whole,       // panel after panel
   tap_by_tap,  // panel after panel; of each, for some input channels, those of a tap, then of the next
+  winograd,    // panel after panel; of each, transformed, place after place, the operand of a product
 };
 struct WeightPanels {
   Index width = 1;
@@ -44,7 +51,7 @@ struct Plan {
   Index band = 0, lanes = 1;
   // implicit_gemm, where a band is a whole image: images whose planes are in memory at once.
   Index images_at_once = 1;
-  // Bands, or lots of images, that a task computes one after the other.
+  // Bands, or lots of images, that a task computes one after the other; winograd: rows of tiles, together.
   Index units_at_once = 1;
   // implicit_gemm: each output channel is the sum of its input channels, filtered one by one.
   bool filters = false;
@@ -75,7 +82,8 @@ struct Plan {
   bool exchanges = false;
   // Weight gradient as implicit_gemm: parts of the sum over bands and images, whatever the threads.
   Index unit_pieces = 1;
-  // Scratch in elements, for each thread or shared among all; columns stands for planes too.
+  // Scratch in elements, for each thread or shared among all; columns stands for planes too. winograd: left
+  // is a plane, columns are its cells, transformed, and right is their products.
   Index shared = 0, left = 0, columns = 0, right = 0;
 
   Index scratch_bytes = 0;  // of all threads
@@ -84,7 +92,7 @@ struct Plan {
   bool packs_any_weights() const { return gathers || (filters && writes_channels_last); }
   // Plain loops and filters do not.
   bool takes_packed_weights() const {
-    return (algorithm == Algorithm::im2col || algorithm == Algorithm::implicit_gemm) && !filters;
+    return algorithm != Algorithm::direct && algorithm != Algorithm::fft && !filters;
   }
 
   const char* name() const {
@@ -92,6 +100,7 @@ struct Plan {
       case Algorithm::direct: return "direct";
       case Algorithm::im2col: return "im2col";
       case Algorithm::implicit_gemm: return "implicit_gemm";
+      case Algorithm::winograd: return "winograd";
       case Algorithm::fft: break;
     }
     return "fft";

@@ -1,5 +1,6 @@
 #include "plan_conv2d.hpp"
 
+#include <optional>
 #include <vector>
 
 #include "fft_tiles.hpp"
@@ -9,6 +10,7 @@
 #include "plan_channel_filters.hpp"
 #include "plan_im2col.hpp"
 #include "plan_implicit_gemm.hpp"
+#include "plan_winograd.hpp"
 #include "scratch.hpp"
 
 namespace convpool {
@@ -92,10 +94,47 @@ std::vector<FftTiles> worthwhile_transforms(const Conv2d& p, Operation operation
   return {};
 }
 
+// The convolution with kernels of 3x3 that an operation is, if it is one.
+std::optional<Conv2d> winograd_convolution(const Conv2d& p, Operation operation) {
+  if (operation == Operation::grad_weight || !has_winograd(p)) return std::nullopt;
+  if (operation == Operation::grad_input && !has_phases(p)) return std::nullopt;
+  std::vector<Conv2d> convs = convolutions_of(p, operation);
+  if (convs.size() != 1 || !has_winograd(convs[0])) return std::nullopt;
+  return convs[0];
+}
+
+// Images with sums that are not finite are computed again, without transforms.
+template <class T>
+Plan plan_winograd(const Conv2d& conv, const Conv2d& p, Operation operation, const char* reason, int threads) {
+  Plan plan = plan_winograd<T>(conv, reason, threads);
+  Conv2d image = p;
+  image.batch = 1;
+  image.channels_last = false;
+  const Plan again = plan_conv2d<T>(image, operation, "auto", threads);
+  plan.scratch_bytes = std::max(plan.scratch_bytes, again.scratch_bytes);
+  return plan;
+}
+
 Unsupported without_phases(const std::string& request) {
   return Unsupported("algorithm='" + request +
                      "' is not implemented for the input gradient with a padding mode or more than "
                      "64 cells in a stride");
+}
+
+Unsupported without_winograd(const Conv2d& p, Operation operation) {
+  const std::string start = "algorithm='winograd' is not implemented for ";
+  if (operation == Operation::grad_weight) return Unsupported(start + "the weight gradient");
+  if (operation == Operation::grad_input && p.h.pad_mode != PadMode::constant) {
+    return Unsupported(start + "the input gradient with a padding mode");
+  }
+  const auto sizes = [](Index h, Index w) { return std::to_string(h) + "x" + std::to_string(w); };
+  return Unsupported(start + "kernels of " + sizes(p.h.kernel, p.w.kernel) + " with stride " +
+                     sizes(p.h.stride, p.w.stride) + " and dilation " +
+                     sizes(p.h.dilation, p.w.dilation) + ", only for 3x3 with both 1");
+}
+
+bool is_empty(const Conv2d& p) {
+  return p.batch == 0 || p.pixels() == 0 || p.taps() == 0 || p.out_channels == 0;
 }
 
 }  // namespace
@@ -116,7 +155,7 @@ void use_packed_weights(Plan& plan, const void* packed) {
 
 template <class T>
 Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads,
-                 bool may_transform) {
+                 Leeway leeway) {
   if (static_cast<double>(p.batch) * p.image_multiply_adds() < worth_a_thread) threads = 1;
   if (request == "direct") return plan_direct<T>(p, operation, "requested", threads);
   if (operation == Operation::grad_input && columns_are_input(p) && request != "fft") {
@@ -127,9 +166,15 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
     if (operation == Operation::grad_weight && pays_as_channel_dots<T>(p)) {
       return plan_channel_dots<T>(p, "depthwise, by vectors of channels", threads);
     }
-    if (may_transform) {
+    if (leeway.transforms) {
       std::vector<FftTiles> transforms = worthwhile_transforms(p, operation, threads);
       if (!transforms.empty()) return plan_fft(std::move(transforms), "a large kernel");
+    }
+    if constexpr (std::is_floating_point_v<T>) {
+      const auto conv = leeway.winograd && !leeway.is_exact ? winograd_convolution(p, operation) : std::nullopt;
+      if (conv && pays_as_winograd(*conv)) {
+        return plan_winograd<T>(*conv, p, operation, "3x3, with less than the highest precision", threads);
+      }
     }
     if (operation == Operation::grad_input && suits_input_gradient(p)) {
       return plan_input_gradient<T>(p, "convolutions of dy", threads);
@@ -163,22 +208,30 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
   }
   if (request == "fft") {
     if (operation == Operation::grad_input && !has_phases(p)) throw without_phases(request);
-    const bool empty = p.batch == 0 || p.pixels() == 0 || p.taps() == 0 || p.out_channels == 0;
-    if (!empty && !std::is_integral_v<T>) {
+    if (!is_empty(p) && !std::is_integral_v<T>) {
       return plan_fft(transforms_of(p, operation, threads), "requested");
     }
     Plan plan = plan_conv2d<T>(p, operation, "auto", threads);
-    plan.reason = empty ? "nothing to transform" : "sums too large for exact transforms";
+    plan.reason = is_empty(p) ? "nothing to transform" : "sums too large for exact transforms";
     return plan;
   }
-  if (request == "winograd") throw Unsupported("algorithm='winograd' is not implemented yet");
+  if (request == "winograd") {
+    const auto conv = winograd_convolution(p, operation);
+    if (!conv) throw without_winograd(p, operation);
+    if constexpr (std::is_floating_point_v<T>) {
+      if (!is_empty(p) && !leeway.is_exact) return plan_winograd<T>(*conv, p, operation, "requested", threads);
+    }
+    Plan plan = plan_conv2d<T>(p, operation, "auto", threads);
+    plan.reason = is_empty(p) ? "nothing to transform" : "sums of whole numbers are exact";
+    return plan;
+  }
   throw std::invalid_argument(
       "algorithm must be 'auto', 'direct', 'im2col', 'implicit_gemm', 'winograd' or 'fft', got '" +
       request + "'");
 }
 
 #define INSTANTIATE(T)                              \
-  template Plan plan_conv2d<T>(const Conv2d&, Operation, const std::string&, int, bool);
+  template Plan plan_conv2d<T>(const Conv2d&, Operation, const std::string&, int, Leeway);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(std::uint64_t)

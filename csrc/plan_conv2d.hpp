@@ -5,11 +5,20 @@
 
 namespace convpool {
 
-// `request` is the user's algorithm= word. "auto" considers transforms, which are computed in
-// float64, only if `may_transform`: their result is then rounded to a type with fewer digits.
+// What a plan may do to numbers.
+struct Leeway {
+  // "auto" may take Fourier transforms in float64: results are rounded to a type with fewer digits.
+  bool transforms = false;
+  // "auto" may take Winograd's tiles: less than the highest precision is enough.
+  bool winograd = false;
+  // Sums are of whole numbers and exact, which Winograd's would not be.
+  bool is_exact = false;
+};
+
+// `request` is the user's algorithm= word.
 template <class T>
 Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& request, int threads,
-                 bool may_transform = false);
+                 Leeway leeway = {});
 
 // Cells of x and y that are moved, if a forward plan does not leave channels last where they are.
 Index moved_cells(const Conv2d& p, const Plan& plan);

@@ -9,15 +9,33 @@ namespace convpool {
 // Weights that meet at most this many panels of pixels are not worth packing.
 constexpr Index few_panels = 16;
 
+// An odd number of cache lines: elements that far apart are not all in the same set of the first-level cache.
+template <class T>
+Index spread_pitch(Index elements) {
+  constexpr Index line = 64 / sizeof(T);
+  return (ceil_div(elements, line) | 1) * line;
+}
+
+// Elements from one place in Winograd's tile to the next, of a panel of weights.
+template <class T>
+Index transformed_pitch(const Conv2d& p, const WeightPanels& panels) {
+  return spread_pitch<T>(panels.width * p.group_in());
+}
+
 // Elements of the packed weights of all groups.
-inline Index packed_size(const Conv2d& p, const WeightPanels& panels) {
-  return p.groups * round_up(p.group_out(), panels.width) * p.taps();
+template <class T>
+Index packed_size(const Conv2d& p, const WeightPanels& panels) {
+  const Index count = p.groups * ceil_div(p.group_out(), panels.width);
+  if (panels.order == PanelOrder::winograd) {
+    return count * WinogradTile::places * transformed_pitch<T>(p, panels);
+  }
+  return count * panels.width * p.taps();
 }
 
 // Room for them, so that what follows begins at a cache line.
 template <class T>
 Index shared_weights(const Conv2d& p, const Plan& plan) {
-  return round_up(packed_size(p, plan.weight_panels), 64 / sizeof(T));
+  return round_up(packed_size<T>(p, plan.weight_panels), 64 / sizeof(T));
 }
 
 // Too few tasks for the threads: they share each task's columns and split its m output channels.

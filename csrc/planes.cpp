@@ -151,10 +151,11 @@ void PlaneWriter<T>::operator()(const View<T>& x, Range channels, Range rows,
   }
   const Range copied = intersection({-first_row, p_.h.in - first_row}, {0, used});
   const Index cells = layout_.phases * x.w;  // from one element to the next
-  // Both phases at once, twice as fast; what one has more than the other is copied by itself.
+  // Two or four phases at once, twice as fast; what one has more than the others is copied by itself.
   Index dealt = 0;
-  if (layout_.phases == 2 && x.w == 1) {
-    dealt = std::min(phases_[0].inside.size(), phases_[1].inside.size());
+  if (x.w == 1 && (layout_.phases == 2 || layout_.phases == 4)) {
+    dealt = layout_.phase;
+    for (const Phase& phase : phases_) dealt = std::min(dealt, phase.inside.size());
   }
   const auto cell = [&](const Phase& phase) { return phase.first + phase.inside.begin * layout_.phases; };
 
@@ -165,11 +166,16 @@ void PlaneWriter<T>::operator()(const View<T>& x, Range channels, Range rows,
     const T* const image = x.at(0, c, first_row + copied.begin);
     T* to = planes + copied.begin * layout_.row;
     if (dealt > 0) {
-      const Phase &a = phases_[0], &b = phases_[1];
-      T *even = to + a.inside.begin, *odd = to + layout_.phase + b.inside.begin;
-      if (cell(a) > cell(b)) std::swap(even, odd);
-      kernels_of<T>().deal_rows(image + std::min(cell(a), cell(b)), x.h, copied.size(), dealt, even,
-                                odd, layout_.row);
+      // The image's first cells, one for each phase.
+      Index first = cell(phases_[0]);
+      for (const Phase& phase : phases_) first = std::min(first, cell(phase));
+      T *dealt_to[4], *phase_of_row = to;
+      for (const Phase& phase : phases_) {
+        dealt_to[cell(phase) - first] = phase_of_row + phase.inside.begin;
+        phase_of_row += layout_.phase;
+      }
+      const auto deal = layout_.phases == 2 ? kernels_of<T>().deal_rows : kernels_of<T>().deal_rows_in_four;
+      deal(image + first, x.h, copied.size(), dealt, dealt_to, layout_.row);
     }
     for (const Phase& phase : phases_) {
       const T* const from = image + cell(phase) * x.w + dealt * cells;

@@ -214,10 +214,11 @@ PadMode parse_pad_mode(std::string_view word) {
   fail("pad_mode must be 'constant', 'reflect', 'symmetric', 'edge' or 'wrap', got '" + std::string(word) + "'");
 }
 
-void check_precision(std::string_view word) {
+bool allows_less_precision(std::string_view word) {
   if (word != "highest" && word != "high" && word != "medium") {
     fail("precision must be 'highest', 'high' or 'medium', got '" + std::string(word) + "'");
   }
+  return word != "highest";
 }
 
 int parse_threads(const char* name, Index threads) {

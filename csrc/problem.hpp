@@ -186,7 +186,8 @@ struct Images {
 
 Layout parse_layout(std::string_view word);
 PadMode parse_pad_mode(std::string_view word);
-void check_precision(std::string_view word);
+// False for "highest".
+bool allows_less_precision(std::string_view word);
 int parse_threads(const char* name, Index threads);
 
 Images parse_images(const char* name, const Shape& shape, Layout layout);

@@ -43,6 +43,57 @@ void write_panel(const Conv2d& p, const WeightView<T>& w, const T* first, Index 
   }
 }
 
+// G w G' of Winograd's convolution (winograd.hpp) for some channels side by side; from one place to the
+// next `apart` elements.
+template <class T, Index lanes>
+void transform_kernels(const T (&w)[9][lanes], T* to, Index apart) {
+  constexpr Index cells = WinogradTile::cells;
+  T halfway[cells][3][lanes];
+  const auto transform = [](const T* a, const T* b, const T* c, T* u, Index step) {
+    for (Index i = 0; i < lanes; ++i) {
+      const T outer = a[i] + c[i];
+      u[i] = a[i];
+      u[step + i] = (outer + b[i]) * T(1.0 / 3);
+      u[2 * step + i] = (b[i] - outer) * T(1.0 / 3);
+      u[3 * step + i] = (a[i] + T(0.5) * b[i] + T(0.25) * c[i]) * T(-16.0 / 15);
+      u[4 * step + i] = (a[i] - T(2) * b[i] + T(4) * c[i]) * T(1.0 / 15);
+      u[5 * step + i] = c[i];
+    }
+  };
+  for (Index s = 0; s < 3; ++s) transform(w[s], w[3 + s], w[6 + s], halfway[0][s], 3 * lanes);
+  for (Index r = 0; r < cells; ++r) {
+    transform(halfway[r][0], halfway[r][1], halfway[r][2], to + cells * r * apart, apart);
+  }
+}
+
+// The weights of `count` output channels from `first` on, transformed, as pack_left() packs a matrix for
+// each place; some input channels at a time.
+template <class T>
+void write_transformed(const Conv2d& p, const WeightView<T>& w, const T* first, Index count, Index apart,
+                       T* packed) {
+  constexpr Index lanes = GemmKernel<T>::max_rows, most = 8, window = 9;
+  const Index k = p.group_in(), block = GemmBlocks::depth_of(k);
+  const Index mr = tile_rows<T>(count), padded = round_up(count, mr);
+  T kernels[most][window][lanes], transformed[WinogradTile::places][(most + 1) * lanes];
+  for (Index i = 0; i < count; i += mr) {
+    for (Index k0 = 0; k0 < k; k0 += block) {
+      const Index depth = std::min(block, k - k0);
+      T* const panel = packed + k0 * padded + i * depth;
+      for (Index c0 = 0; c0 < depth; c0 += most) {
+        const Index channels = std::min(most, depth - c0);
+        write_panel(p, w, first + i * w.m, std::min(mr, count - i), (k0 + c0) * window, channels * window,
+                    lanes, kernels[0][0]);
+        // Lanes that are no rows of the panel are written over by the next channel's.
+        for (Index c = 0; c < channels; ++c) {
+          transform_kernels(kernels[c], transformed[0] + c * mr, (most + 1) * lanes);
+        }
+        copy_rows(transformed[0], 1, (most + 1) * lanes, WinogradTile::places, channels * mr,
+                  panel + c0 * mr, apart);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 template <class T>
@@ -50,6 +101,15 @@ void Weights<T>::pack(const Conv2d& p, const WeightView<T>& w, const WeightPanel
                       int threads, T* packed) {
   const Index m = p.group_out(), taps = p.taps(), width = panels.width, window = p.window();
   const Index padded = round_up(m, width);
+  if (panels.order == PanelOrder::winograd) {
+    const Index place = transformed_pitch<T>(p, panels), count = ceil_div(m, width);
+    parallel_for(threads, p.groups * count, [&](Index task) {
+      const Index g = task / count, i = task % count * width;
+      write_transformed(p, w, w.data + g * w.g + i * w.m, std::min(width, m - i), place,
+                        packed + task * place * WinogradTile::places);
+    });
+    return;
+  }
   if (panels.order != PanelOrder::tap_by_tap) {
     const bool whole = panels.order == PanelOrder::whole;
     const Index block = GemmBlocks::depth_of(taps), blocks = ceil_div(taps, std::max<Index>(block, 1));
@@ -124,6 +184,14 @@ typename Weights<T>::Taps Weights<T>::taps(Index g, Index channel, Index count, 
   const T* const panel = block(g, channel, count, ic.begin * window, ic.size() * window, memory);
   if (packed_) return {panel, ic.size() * width, width};
   return {panel, width, window * width};
+}
+
+template <class T>
+LeftOperand<T> Weights<T>::transformed(Index g, Index channel, Index place) const {
+  const WeightPanels& panels = plan_.weight_panels;
+  const Index panel = g * ceil_div(p_.group_out(), panels.width) + channel / panels.width;
+  const Index pitch = transformed_pitch<T>(p_, panels);
+  return {{}, packed_ + (panel * WinogradTile::places + place) * pitch, false};
 }
 
 template class Weights<float>;

@@ -49,6 +49,9 @@ class Weights {
   };
   Taps taps(Index g, Index channel, Index count, Range input_channels, T* memory) const;
 
+  // Those of PanelOrder::winograd for a place in the tile, as a matrix of a panel's output channels.
+  LeftOperand<T> transformed(Index g, Index channel, Index place) const;
+
  private:
   const Conv2d& p_;
   const Plan& plan_;

@@ -273,7 +273,8 @@ def test_pad_mode(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONVOLUTIONS[:4])
 def test_algorithm_and_precision(name: str) -> None:
-    refused(NotImplementedError, "algorithm", "winograd", name=name, algorithm="winograd")
+    if name == "conv2d_grad_weight":
+        refused(NotImplementedError, "algorithm", "winograd", name=name, algorithm="winograd")
     refused(ValueError, "algorithm", "'gemm'", "'im2col'", name=name, algorithm="gemm")
     refused(TypeError, "algorithm", name=name, algorithm=None)
     refused(ValueError, "precision", "'low'", "'highest'", name=name, precision="low")

@@ -127,7 +127,9 @@ print(kib("VmRSS") - before)
 
 
 @linux_only
-@pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col", "implicit_gemm", "fft"])
+@pytest.mark.parametrize(
+    "algorithm", ["auto", "direct", "im2col", "implicit_gemm", "fft", "winograd"]
+)
 def test_case_40_no_more_memory_than_stated(algorithm: str) -> None:
     """onnx#8365, ncnn#534: columns of a large image need many times its memory."""
     script = f"""{MEMORY}

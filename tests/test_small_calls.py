@@ -25,7 +25,7 @@ INVALID = {
     "pair": {"stride": (1, 2, 3)},
     "word": {"layout": "CHWN"},
     "unknown": {"algorithm": "fastest"},
-    "later": {"algorithm": "winograd"},
+    "later": {"algorithm": "winograd", "stride": 2},
     "out": {"out": np.empty((1, 2, 3))},
     "number": {"pad_value": "0"},
 }

@@ -1,0 +1,27 @@
+// Winograd's convolution: for which convolutions there is one, when it pays, and in which pieces it runs.
+// Computes nothing.
+#pragma once
+
+#include "plan.hpp"
+
+namespace convpool {
+
+// Kernels of 3x3 with stride and dilation 1.
+bool has_winograd(const Conv2d& p);
+
+// Where it is clearly faster; such plans are less exact, see winograd.hpp.
+bool pays_as_winograd(const Conv2d& p);
+
+// Of a convolution with results and sums to take.
+template <class T>
+Plan plan_winograd(const Conv2d& p, const char* reason, int threads);
+
+// The convolution whose windows are the cells of a tile, and its outputs the tiles.
+Conv2d tiles_of(const Conv2d& p);
+
+// Elements from one channel's tiles to the next, if that many follow each other in rows of `columns`, the
+// last of which may be overhung by a vector.
+template <class T>
+Index tiles_pitch(Index tiles, Index columns);
+
+}  // namespace convpool
