@@ -67,6 +67,8 @@ struct Plan {
   bool by_kernel_row = false;
   // Forward: panels as wide as the tile is high, or wide if it gathers.
   WeightPanels weight_panels = {};
+  // winograd: columns of tiles of a task, at most.
+  Index tile_columns = 0;
   // im2col: output pixels whose columns are in memory at once, and the distance between rows of columns.
   Index pixel_block = 0, columns_ld = 0;
   // What follows is for both. The matrix product reads its left operand, the weights, in place.

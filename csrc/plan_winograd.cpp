@@ -1,5 +1,7 @@
 #include "plan_winograd.hpp"
 
+#include <new>
+
 #include "dispatch.hpp"
 #include "plan_pieces.hpp"
 #include "scratch.hpp"
@@ -17,7 +19,8 @@ constexpr Index most_bytes = Index{6} << 20;  // of cells, if there are very man
 template <class T>
 Index tiles_at_once(Index channels) {
   const Index tile = std::max<Index>(channels, 1) * WinogradTile::places * Index{sizeof(T)};
-  return std::min(std::clamp(cells_bytes / tile, fewest_tiles, most_tiles), most_bytes / tile);
+  const Index fitting = std::clamp(cells_bytes / tile, fewest_tiles, most_tiles);
+  return std::clamp<Index>(most_bytes / tile, 1, fitting);
 }
 
 // Panels are the same for all images, so that packed weights are packed once.
@@ -45,36 +48,49 @@ bool pays_as_winograd(const Conv2d& p) {
   return has_winograd(p) && std::min(k, m) >= fewest_channels && k + m >= channels && p.pixels() >= pixels;
 }
 
-Conv2d tiles_of(const Conv2d& p) {
+Conv2d tiles_of(const Conv2d& p, Range columns) {
   Conv2d tiles = p;
   for (Axis* axis : {&tiles.h, &tiles.w}) {
     axis->kernel = WinogradTile::cells;
     axis->stride = WinogradTile::results;
     axis->out = ceil_div(axis->out, WinogradTile::results);
   }
+  tiles.w.pad_before -= columns.begin * WinogradTile::results;
+  tiles.w.out = columns.size();
   return tiles;
 }
 
+Range tile_columns(const Conv2d& p, const Plan& plan, Index i) {
+  const Index columns = ceil_div(p.w.out, WinogradTile::results);
+  return piece(i, ceil_div(columns, plan.tile_columns), columns, 1);
+}
+
 template <class T>
-Index tiles_pitch(Index tiles, Index columns) {
-  const Index lanes = kernels_of<T>().gather.lanes;
-  return round_up(tiles - columns + round_up(columns, lanes), lanes);
+Index tiles_pitch(const Plan& plan) {
+  const Index lanes = kernels_of<T>().gather.lanes, columns = plan.tile_columns;
+  return round_up((plan.units_at_once - 1) * columns + round_up(columns, lanes), lanes);
 }
 
 template <class T>
 Plan plan_winograd(const Conv2d& p, const char* reason, int threads) {
-  const Conv2d tiles = tiles_of(p);
-  const Index k = p.group_in(), m = p.group_out(), columns = tiles.w.out, rows = p.batch * tiles.h.out;
+  const Index k = p.group_in(), m = p.group_out(), lanes = kernels_of<T>().gather.lanes;
+  const Index columns = ceil_div(p.w.out, WinogradTile::results);
+  const Index rows = ceil_div(p.h.out, WinogradTile::results), all_rows = p.batch * rows;
   Plan plan{Algorithm::winograd, reason, active_kernels().name, tile_rows<T>(m), gemm_kernel<T>(m).nr, threads};
   plan.weight_panels = winograd_panels<T>(m);
+  // So many weights would take more bytes than can be counted, transformed.
+  constexpr double most_weights = 1e16;
+  if (static_cast<double>(p.out_channels) * static_cast<double>(k) > most_weights) throw std::bad_alloc();
 
+  const Index at_once = tiles_at_once<T>(k), column_pieces = ceil_div(columns, at_once);
+  plan.tile_columns = ceil_div(columns, column_pieces);
   // Each thread has a task; more would read the weights more often.
-  const Index tasks = ceil_div(threads, p.groups);
-  plan.units_at_once = std::clamp<Index>(tiles_at_once<T>(k) / columns, 1, ceil_div(rows, tasks));
-  const Index pitch = tiles_pitch<T>(plan.units_at_once * columns, columns);
+  const Index tasks = ceil_div(threads, p.groups * column_pieces);
+  plan.units_at_once = std::clamp<Index>(at_once / plan.tile_columns, 1, ceil_div(all_rows, tasks));
+  const Index pitch = tiles_pitch<T>(plan);
   plan.shared = packed_size<T>(p, plan.weight_panels);
-  const Index band = std::min(plan.units_at_once, tiles.h.out);
-  plan.left = plane_layout(tiles, band, kernels_of<T>().gather.lanes).plane;
+  const Conv2d widest = tiles_of(p, {0, plan.tile_columns});
+  plan.left = plane_layout(widest, std::min(plan.units_at_once, rows), lanes).plane;
   plan.columns = WinogradTile::places * spread_pitch<T>(k * pitch);
   plan.right = WinogradTile::places * spread_pitch<T>(plan.weight_panels.width * pitch);
   Index each = 0;
@@ -85,7 +101,7 @@ Plan plan_winograd(const Conv2d& p, const char* reason, int threads) {
 
 #define INSTANTIATE(T)                                              \
   template Plan plan_winograd<T>(const Conv2d&, const char*, int);  \
-  template Index tiles_pitch<T>(Index, Index);
+  template Index tiles_pitch<T>(const Plan&);
 INSTANTIATE(float)
 INSTANTIATE(double)
 #undef INSTANTIATE

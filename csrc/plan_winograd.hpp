@@ -16,12 +16,14 @@ bool pays_as_winograd(const Conv2d& p);
 template <class T>
 Plan plan_winograd(const Conv2d& p, const char* reason, int threads);
 
-// The convolution whose windows are the cells of a tile, and its outputs the tiles.
-Conv2d tiles_of(const Conv2d& p);
+// The pieces that the columns of tiles are cut into, plan.tile_columns or one less each.
+Range tile_columns(const Conv2d& p, const Plan& plan, Index i);
 
-// Elements from one channel's tiles to the next, if that many follow each other in rows of `columns`, the
-// last of which may be overhung by a vector.
+// The convolution whose windows are the cells of such tiles, its outputs the tiles.
+Conv2d tiles_of(const Conv2d& p, Range columns);
+
+// Elements from one channel's tiles to the next, whose last row of tiles may be overhung by a vector.
 template <class T>
-Index tiles_pitch(Index tiles, Index columns);
+Index tiles_pitch(const Plan& plan);
 
 }  // namespace convpool

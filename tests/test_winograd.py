@@ -22,6 +22,8 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "several panels": ((1, 3, 9, 9), (70, 3, 3, 3), {"padding": 1}),
     "several tasks": ((5, 40, 30, 33), (11, 40, 3, 3), {"padding": 1}),
     "many channels": ((1, 2500, 4, 8), (2, 2500, 3, 3), {"padding": 1}),
+    "wide rows": ((2, 3, 6, 1101), (5, 3, 3, 3), {"padding": 1}),
+    "wide rows with padding": ((1, 40, 5, 601), (3, 40, 3, 3), {"padding": ((0, 1), (70, 9))}),
     "groups": ((2, 12, 11, 18), (8, 3, 3, 3), {"padding": 1, "groups": 4}),
     "depthwise": ((1, 6, 15, 15), (6, 1, 3, 3), {"groups": 6}),
     "uneven padding": ((2, 3, 8, 9), (4, 3, 3, 3), {"padding": ((2, 0), (1, 5))}),
@@ -32,6 +34,7 @@ FORWARD: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     **CASES,
     "a border of ones": ((2, 3, 9, 10), (4, 3, 3, 3), {"padding": 2, "pad_value": 1.5}),
     "reflected": ((2, 3, 9, 10), (4, 3, 3, 3), {"padding": 3, "pad_mode": "reflect"}),
+    "wide rows, reflected": ((1, 2, 5, 900), (3, 2, 3, 3), {"padding": 4, "pad_mode": "reflect"}),
     "wrapped": ((1, 3, 5, 6), (4, 3, 3, 3), {"padding": ((4, 1), (0, 7)), "pad_mode": "wrap"}),
 }
 
