@@ -163,12 +163,11 @@ struct ImageTiles {
 //                        +  sum over k of  a[a_rows[i] + a_steps[k]] * b[k*b_row + j]
 //
 // The rows are pixels and the steps taps, or the other way round. Otherwise as GemmTile, but that
-// whole vectors of c are written. k cache lines from `next` on, of any memory or none, are fetched into the
-// second-level cache.
+// whole vectors of c are written.
 template <class T>
 using GatherTile = void (*)(std::ptrdiff_t k, const T* a, const std::ptrdiff_t* a_rows,
-                            const std::ptrdiff_t* a_steps, const T* b, std::ptrdiff_t b_row,
-                            const T* next, T* c, const std::ptrdiff_t* c_rows, bool accumulate);
+                            const std::ptrdiff_t* a_steps, const T* b, std::ptrdiff_t b_row, T* c,
+                            const std::ptrdiff_t* c_rows, bool accumulate);
 template <class T>
 struct GatherKernel {
   static constexpr int max_rows = 8, max_vectors = 4;

@@ -158,7 +158,7 @@ class WeightGradient {
       const Range rows = piece(i, tiles, taps.size(), 1);
       kernel.tiles[rows.size() - 1][gather_vectors<T>(count) - 1](
           pixels.size(), planes, tap_offsets_.data() + taps.begin + rows.begin,
-          pixel_offsets_.data() + pixels.begin, panel, nr_, panel, sums + rows.begin * pitch_,
+          pixel_offsets_.data() + pixels.begin, panel, nr_, sums + rows.begin * pitch_,
           row_offsets_.data(), accumulate);
     }
   }
