@@ -105,7 +105,8 @@ std::optional<Conv2d> winograd_convolution(const Conv2d& p, Operation operation)
 
 // Images with sums that are not finite are computed again, without transforms.
 template <class T>
-Plan plan_winograd(const Conv2d& conv, const Conv2d& p, Operation operation, const char* reason, int threads) {
+Plan plan_tiles_and_again(const Conv2d& conv, const Conv2d& p, Operation operation, const char* reason,
+                          int threads) {
   Plan plan = plan_winograd<T>(conv, reason, threads);
   Conv2d image = p;
   image.batch = 1;
@@ -173,7 +174,8 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
     if constexpr (std::is_floating_point_v<T>) {
       const auto conv = leeway.winograd && !leeway.is_exact ? winograd_convolution(p, operation) : std::nullopt;
       if (conv && pays_as_winograd(*conv)) {
-        return plan_winograd<T>(*conv, p, operation, "3x3, with less than the highest precision", threads);
+        const char* const reason = "3x3, with less than the highest precision";
+        return plan_tiles_and_again<T>(*conv, p, operation, reason, threads);
       }
     }
     if (operation == Operation::grad_input && suits_input_gradient(p)) {
@@ -219,7 +221,9 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
     const auto conv = winograd_convolution(p, operation);
     if (!conv) throw without_winograd(p, operation);
     if constexpr (std::is_floating_point_v<T>) {
-      if (!is_empty(p) && !leeway.is_exact) return plan_winograd<T>(*conv, p, operation, "requested", threads);
+      if (!is_empty(p) && !leeway.is_exact) {
+        return plan_tiles_and_again<T>(*conv, p, operation, "requested", threads);
+      }
     }
     Plan plan = plan_conv2d<T>(p, operation, "auto", threads);
     plan.reason = is_empty(p) ? "nothing to transform" : "sums of whole numbers are exact";

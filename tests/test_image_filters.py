@@ -9,7 +9,7 @@ from convpool import reference
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 4])
 @pytest.mark.parametrize("width", [*range(1, 20), 31, 32, 33, 34, 47, 48, 49, 66, 130])
 def test_widths(width: int, stride: int, dtype: type) -> None:
     x = integers((2, 3, 9, width), dtype, seed=width)
@@ -19,7 +19,7 @@ def test_widths(width: int, stride: int, dtype: type) -> None:
     np.testing.assert_array_equal(y, expected)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 4])
 @pytest.mark.parametrize(
     "padding", [0, 3, 70, ((2, 0), (0, 2)), ((-1, 2), (3, -1)), ((0, 9), (70, 0))]
 )
