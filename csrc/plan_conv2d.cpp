@@ -100,6 +100,7 @@ std::optional<Conv2d> winograd_convolution(const Conv2d& p, Operation operation)
   if (operation == Operation::grad_input && !has_phases(p)) return std::nullopt;
   std::vector<Conv2d> convs = convolutions_of(p, operation);
   if (convs.size() != 1 || !has_winograd(convs[0])) return std::nullopt;
+  convs[0].channels_last = p.channels_last;
   return convs[0];
 }
 

@@ -191,6 +191,13 @@ def test_auto_takes_tiles_where_less_precision_is_enough() -> None:
         assert chosen(*LARGE, precision=word) == "winograd"
         assert chosen(*LARGE, precision=word, dtype=np.float64) == "winograd"
     assert chosen((16, 64, 14, 14), LARGE[1], precision="high") == "implicit_gemm"
+    for layout, x, algorithm in (
+        ("NCHW", (1, 16, 56, 56), "winograd"),
+        ("NHWC", (1, 56, 56, 16), "implicit_gemm"),
+        ("NHWC", (1, 56, 56, 32), "winograd"),
+    ):
+        weight = (32, max(c for c in x[1:] if c != 56), 3, 3)
+        assert chosen(x, weight, precision="high", layout=layout) == algorithm
     for options in ({"stride": 2}, {"dilation": 2}, {"groups": 64}, {"dtype": np.int32}):
         w = (64, 64 // options.get("groups", 1), 3, 3)
         assert chosen(LARGE[0], w, precision="high", **options) != "winograd"
