@@ -27,7 +27,7 @@ Plan plan_for(const Numbers& numbers, const Conv2d& p, Operation operation,
 }
 
 Leeway leeway_for(const Numbers& numbers, bool less_precision) {
-  return {may_transform(numbers), less_precision, numbers.is_integer};
+  return {may_transform(numbers), less_precision, !numbers.is_integer};
 }
 
 // Whether transforms computed the result, if the plan says so. Numbers that they cannot compute are
@@ -188,7 +188,7 @@ py::object conv2d(Object x_object, Object weight_object, Object bias_object, Obj
     Result y(result_shape(images, p), layout, numbers, out);
     return y.assign(call_complex(n_threads, "conv2d", x.as_complex(numbers.result, layout),
                                  weight.as_complex(numbers.result), bias_object, stride, padding,
-                                 dilation, groups, pad_mode, pad_value, algorithm, numbers.result));
+                                 dilation, groups, pad_mode, pad_value, precision, algorithm, numbers.result));
   }
 
   const Type type = numbers.compute;
@@ -234,7 +234,7 @@ py::object conv2d_transpose(Object x_object, Object weight_object, Object bias_o
     Result y(shape, layout, numbers, out);
     return y.assign(call_complex(n_threads, "conv2d_transpose", x.as_complex(numbers.result, layout),
                                  weight.as_complex(numbers.result), bias_object, stride, padding,
-                                 output_padding, groups, dilation, algorithm, numbers.result));
+                                 output_padding, groups, dilation, precision, algorithm, numbers.result));
   }
 
   const Type type = numbers.compute;
@@ -286,7 +286,7 @@ py::object conv2d_grad_input(Object dy_object, Object weight_object, Object inpu
                                   dy.as_complex(numbers.result, layout),
                                   weight.as_complex(numbers.result),
                                   to_tuple(channels_first(images).shape()), stride, padding, dilation,
-                                  groups, pad_mode, algorithm, numbers.result));
+                                  groups, pad_mode, precision, algorithm, numbers.result));
   }
 
   const Type type = numbers.compute;
@@ -335,7 +335,7 @@ py::object conv2d_grad_weight(Object dy_object, Object x_object, Object kernel_s
     return dw.assign(call_complex(n_threads, "conv2d_grad_weight",
                                   dy.as_complex(numbers.result, layout),
                                   x.as_complex(numbers.result, layout), kernel_size, stride, padding,
-                                  dilation, groups, pad_mode, pad_value, algorithm, numbers.result));
+                                  dilation, groups, pad_mode, pad_value, precision, algorithm, numbers.result));
   }
 
   const Type type = numbers.compute;

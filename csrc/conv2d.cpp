@@ -62,11 +62,14 @@ T* output_of(const Conv2d& p, Index n, Index g, T* y) {
   return y + (n * p.out_channels + g * p.group_out()) * p.pixels();
 }
 
-// One image, which Winograd's sums spoilt: it is computed again, with channels before rows.
-Conv2d image_of(Conv2d p) {
-  p.batch = 1;
-  p.channels_last = false;
-  return p;
+// Calls compute(first, count) for images that follow each other among these.
+template <class Compute>
+void for_each_run(const std::vector<Index>& images, const Compute& compute) {
+  for (std::size_t i = 0, end; i < images.size(); i = end) {
+    end = i + 1;
+    while (end < images.size() && images[end] == images[end - 1] + 1) ++end;
+    compute(images[i], static_cast<Index>(end - i));
+  }
 }
 
 // The columns of a block of pixels and a range of channels, with zeros up to a whole vector behind
@@ -221,11 +224,11 @@ void conv2d_forward(const Conv2d& p, const Plan& plan, const View<T>& x, const T
     case Algorithm::implicit_gemm: return implicit_gemm_forward(p, plan, x, weights, bias, y);
     case Algorithm::winograd:
       if constexpr (std::is_floating_point_v<T>) {
-        for (Index n : winograd_forward(p, plan, x, weights, bias, y)) {
-          const Conv2d image = image_of(p);
-          const Plan other = plan_conv2d<T>(image, Operation::forward, "auto", plan.threads);
-          conv2d_forward(image, other, x.from(n, 0), w, bias, output_of(p, n, 0, y));
-        }
+        for_each_run(winograd_forward(p, plan, x, weights, bias, y), [&](Index n, Index count) {
+          const Conv2d images = without_tiles(p, count);
+          const Plan other = plan_conv2d<T>(images, Operation::forward, "auto", plan.threads);
+          conv2d_forward(images, other, x.from(n, 0), w, bias, output_of(p, n, 0, y));
+        });
       }
       return;
     case Algorithm::fft: return;  // bindings_conv.cpp calls _fft.py in the place of this function
@@ -240,12 +243,11 @@ void conv2d_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
   }
   if constexpr (std::is_floating_point_v<T>) {
     if (plan.algorithm == Algorithm::winograd) {
-      for (Index n : winograd_grad_input(p, plan, dy, w, bias, dx)) {
-        const Conv2d image = image_of(p);
-        const Plan other = plan_conv2d<T>(image, Operation::grad_input, "auto", plan.threads);
-        conv2d_grad_input(image, other, output_of(p, n, 0, dy), w, bias, input_of(p, n, 0, dx));
-      }
-      return;
+      return for_each_run(winograd_grad_input(p, plan, dy, w, bias, dx), [&](Index n, Index count) {
+        const Conv2d images = without_tiles(p, count);
+        const Plan other = plan_conv2d<T>(images, Operation::grad_input, "auto", plan.threads);
+        conv2d_grad_input(images, other, output_of(p, n, 0, dy), w, bias, input_of(p, n, 0, dx));
+      });
     }
   }
   if (columns_are_input(p)) {
@@ -259,12 +261,12 @@ void conv2d_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* 
   }
   if (plan.algorithm == Algorithm::im2col) return im2col_grad_input(p, plan, dy, w, bias, dx);
   // An infinite weight must not meet the zeros that implicit GEMM puts around dy. It would show in
-  // every result that it takes part in, so the smaller of the two arrays tells.
+  // every result that it takes part in, so the smaller of the two arrays tells whether to look at the weights.
   const Index n_weights = p.out_channels * p.taps(), n_results = p.batch * p.in_channels * p.in_plane();
   const bool ask_weights = n_weights <= n_results;
   bool is_finite = !ask_weights || all_finite(w, n_weights);
   if (is_finite) implicit_gemm_grad_input(p, plan, dy, w, bias, dx);
-  if (!ask_weights) is_finite = all_finite(dx, n_results);
+  if (!ask_weights) is_finite = all_finite(dx, n_results) || all_finite(w, n_weights);
   if (is_finite) return;
   const Plan other = plan_conv2d<T>(p, Operation::grad_input, "im2col", plan.threads);
   if (!plan.reads_channels_last) return im2col_grad_input(p, other, dy, w, bias, dx);

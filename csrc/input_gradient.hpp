@@ -14,7 +14,7 @@ void implicit_gemm_grad_input(const Conv2d& p, const Plan& plan, const T* dy, co
                               const T* bias, T* dx);
 
 // The same of kernels of 3x3 with stride 1, whose plan is that of the convolution of dy. Returns images
-// that have no results, see winograd_forward.
+// to be computed in another way, see winograd_forward.
 template <class T>
 std::vector<Index> winograd_grad_input(const Conv2d& p, const Plan& plan, const T* dy, const T* w,
                                        const T* bias, T* dx);

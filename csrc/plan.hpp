@@ -65,7 +65,7 @@ struct Plan {
   bool reads_channels_last = false, writes_channels_last = false, moves_channels_last = false;
   // Rows of padding are left out; the weights, read in place, are in the order (kh, ic, kw).
   bool by_kernel_row = false;
-  // Forward: panels as wide as the tile is high, or wide if it gathers.
+  // Forward: panels as wide as the tile is high, or wide if it gathers; winograd: several tiles.
   WeightPanels weight_panels = {};
   // winograd: columns of tiles of a task, at most.
   Index tile_columns = 0;

@@ -100,7 +100,6 @@ std::optional<Conv2d> winograd_convolution(const Conv2d& p, Operation operation)
   if (operation == Operation::grad_input && !has_phases(p)) return std::nullopt;
   std::vector<Conv2d> convs = convolutions_of(p, operation);
   if (convs.size() != 1 || !has_winograd(convs[0])) return std::nullopt;
-  convs[0].channels_last = p.channels_last;
   return convs[0];
 }
 
@@ -109,11 +108,7 @@ template <class T>
 Plan plan_tiles_and_again(const Conv2d& conv, const Conv2d& p, Operation operation, const char* reason,
                           int threads) {
   Plan plan = plan_winograd<T>(conv, reason, threads);
-  Conv2d image = p;
-  image.batch = 1;
-  image.channels_last = false;
-  const Plan again = plan_conv2d<T>(image, operation, "auto", threads);
-  plan.scratch_bytes = std::max(plan.scratch_bytes, again.scratch_bytes);
+  plan.scratch_bytes += plan_conv2d<T>(without_tiles(p, p.batch), operation, "auto", threads).scratch_bytes;
   return plan;
 }
 
@@ -135,11 +130,18 @@ Unsupported without_winograd(const Conv2d& p, Operation operation) {
                      sizes(p.h.dilation, p.w.dilation) + ", only for 3x3 with both 1");
 }
 
-bool is_empty(const Conv2d& p) {
-  return p.batch == 0 || p.pixels() == 0 || p.taps() == 0 || p.out_channels == 0;
+bool is_empty(const Conv2d& p, Operation operation) {
+  const bool no_results = operation == Operation::grad_input && p.in_plane() == 0;
+  return no_results || p.batch == 0 || p.pixels() == 0 || p.taps() == 0 || p.out_channels == 0;
 }
 
 }  // namespace
+
+Conv2d without_tiles(Conv2d p, Index images) {
+  p.batch = images;
+  p.channels_last = false;
+  return p;
+}
 
 Index moved_cells(const Conv2d& p, const Plan& plan) {
   const auto moved = [&](bool stays, Index channels, Index plane) {
@@ -173,7 +175,8 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
       if (!transforms.empty()) return plan_fft(std::move(transforms), "a large kernel");
     }
     if constexpr (std::is_floating_point_v<T>) {
-      const auto conv = leeway.winograd && !leeway.is_exact ? winograd_convolution(p, operation) : std::nullopt;
+      const bool may = leeway.winograd && leeway.rounds && !is_empty(p, operation);
+      const auto conv = may ? winograd_convolution(p, operation) : std::nullopt;
       if (conv && pays_as_winograd(*conv)) {
         const char* const reason = "3x3, with less than the highest precision";
         return plan_tiles_and_again<T>(*conv, p, operation, reason, threads);
@@ -211,23 +214,22 @@ Plan plan_conv2d(const Conv2d& p, Operation operation, const std::string& reques
   }
   if (request == "fft") {
     if (operation == Operation::grad_input && !has_phases(p)) throw without_phases(request);
-    if (!is_empty(p) && !std::is_integral_v<T>) {
+    if (!is_empty(p, operation) && !std::is_integral_v<T>) {
       return plan_fft(transforms_of(p, operation, threads), "requested");
     }
     Plan plan = plan_conv2d<T>(p, operation, "auto", threads);
-    plan.reason = is_empty(p) ? "nothing to transform" : "sums too large for exact transforms";
+    plan.reason = is_empty(p, operation) ? "nothing to transform" : "sums too large for exact transforms";
     return plan;
   }
   if (request == "winograd") {
+    const bool empty = is_empty(p, operation);
     const auto conv = winograd_convolution(p, operation);
-    if (!conv) throw without_winograd(p, operation);
+    if (!conv && !(empty && has_winograd(p))) throw without_winograd(p, operation);
     if constexpr (std::is_floating_point_v<T>) {
-      if (!is_empty(p) && !leeway.is_exact) {
-        return plan_tiles_and_again<T>(*conv, p, operation, "requested", threads);
-      }
+      if (!empty && leeway.rounds) return plan_tiles_and_again<T>(*conv, p, operation, "requested", threads);
     }
     Plan plan = plan_conv2d<T>(p, operation, "auto", threads);
-    plan.reason = is_empty(p) ? "nothing to transform" : "sums of whole numbers are exact";
+    plan.reason = empty ? "nothing to transform" : "sums of whole numbers are exact";
     return plan;
   }
   throw std::invalid_argument(

@@ -11,9 +11,13 @@ struct Leeway {
   bool transforms = false;
   // "auto" may take Winograd's tiles: less than the highest precision is enough.
   bool winograd = false;
-  // Sums are of whole numbers and exact, which Winograd's would not be.
-  bool is_exact = false;
+  // A request for Winograd's tiles may be met: not for whole numbers, whose sums are exact.
+  bool rounds = true;
 };
+
+// Images of p that Winograd's tiles spoilt, see winograd.hpp: they are planned and computed again like those
+// of other calls, with channels before rows.
+Conv2d without_tiles(Conv2d p, Index images);
 
 // `request` is the user's algorithm= word.
 template <class T>

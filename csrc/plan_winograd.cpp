@@ -41,17 +41,21 @@ bool has_winograd(const Conv2d& p) {
 
 // Cells, results and weights are transformed, which the fewer multiplications of many channels pay for: 1.1
 // to 3 times as fast. The batch does not count, so that an image's bits do not depend on its company; 16
-// images of 14x14 would gain too, a single one loses. Channels that are last are moved, which takes longer
-// than 16 of them gain.
+// images of 14x14 would gain too, a single one loses. From 16 channels on only images with channels before
+// rows gain.
 bool pays_as_winograd(const Conv2d& p) {
-  constexpr Index channels = 48, pixels = 24 * 24;
-  const Index k = p.group_in(), m = p.group_out(), fewest_channels = p.channels_last ? 32 : 16;
-  return has_winograd(p) && std::min(k, m) >= fewest_channels && k + m >= channels && p.pixels() >= pixels;
+  constexpr Index channels = 32, pixels = 24 * 24;
+  return has_winograd(p) && std::min(p.group_in(), p.group_out()) >= channels && p.pixels() >= pixels;
 }
 
+// Parts of tiles at the ends meet cells that no result sums, which cancel but for their rounding: they should
+// be zeros, not cells that are cropped nor numbers that pad nothing.
 Conv2d tiles_of(const Conv2d& p, Range columns) {
   Conv2d tiles = p;
+  const bool is_padded = std::max({p.h.pad_before, p.h.pad_after, p.w.pad_before, p.w.pad_after}) > 0;
+  if (!is_padded) tiles.pad_value = 0;
   for (Axis* axis : {&tiles.h, &tiles.w}) {
+    if (axis->pad_mode == PadMode::constant) axis->in += std::min<Index>(0, axis->pad_after);
     axis->kernel = WinogradTile::cells;
     axis->stride = WinogradTile::results;
     axis->out = ceil_div(axis->out, WinogradTile::results);

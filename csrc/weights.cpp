@@ -74,7 +74,7 @@ void write_transformed(const Conv2d& p, const WeightView<T>& w, const T* first, 
   constexpr Index lanes = GemmKernel<T>::max_rows, most = 8, window = 9;
   const Index k = p.group_in(), block = GemmBlocks::depth_of(k);
   const Index mr = tile_rows<T>(count), padded = round_up(count, mr);
-  T kernels[most][window][lanes], transformed[WinogradTile::places][(most + 1) * lanes];
+  T kernels[most][window][lanes], transformed[WinogradTile::places][most * lanes];
   for (Index i = 0; i < count; i += mr) {
     for (Index k0 = 0; k0 < k; k0 += block) {
       const Index depth = std::min(block, k - k0);
@@ -85,9 +85,9 @@ void write_transformed(const Conv2d& p, const WeightView<T>& w, const T* first, 
                     lanes, kernels[0][0]);
         // Lanes that are no rows of the panel are written over by the next channel's.
         for (Index c = 0; c < channels; ++c) {
-          transform_kernels(kernels[c], transformed[0] + c * mr, (most + 1) * lanes);
+          transform_kernels(kernels[c], transformed[0] + c * mr, most * lanes);
         }
-        copy_rows(transformed[0], 1, (most + 1) * lanes, WinogradTile::places, channels * mr,
+        copy_rows(transformed[0], 1, most * lanes, WinogradTile::places, channels * mr,
                   panel + c0 * mr, apart);
       }
     }

@@ -5,7 +5,6 @@
 #include <memory>
 
 #include "gemm.hpp"
-#include "plan_pieces.hpp"
 #include "plan_winograd.hpp"
 #include "planes.hpp"
 #include "scratch.hpp"
@@ -60,7 +59,7 @@ std::vector<Index> winograd_forward(const Conv2d& p, const Plan& plan, const Vie
   const KernelsFor<T>& kernels = kernels_of<T>();
   const Index k = p.group_in(), m = p.group_out(), width = plan.weight_panels.width;
   const Index pitch = tiles_pitch<T>(plan);
-  const Index cells_place = spread_pitch<T>(k * pitch), products_place = spread_pitch<T>(width * pitch);
+  const Index cells_place = plan.columns / places, products_place = plan.right / places;
 
   Scratch shared(Scratch::bytes<T>(plan.shared));
   const Weights<T> weights(p, plan, w, shared.take<T>(plan.shared));

@@ -27,7 +27,7 @@ namespace convpool {
 //
 // The error is two to three times that of sums in order, and relative to the largest cells of a tile and
 // all channels, not to those that a result sums. A cell that is not finite spoils its tiles, and so may
-// sums that overflow halfway: images where that happened are returned, and have no results.
+// sums that overflow halfway: images where that happened are returned, to be computed in another way.
 template <class T>
 std::vector<Index> winograd_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
                                     const WeightView<T>& w, const T* bias, T* y);

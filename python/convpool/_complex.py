@@ -52,7 +52,7 @@ def _channels(x: Array) -> int:
 
 def conv2d(
     x: Array, weight: Array, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int,
-    pad_mode: str, pad_value: complex, algorithm: str, dtype: DTypeLike,
+    pad_mode: str, pad_value: complex, precision: str, algorithm: str, dtype: DTypeLike,
 ) -> Array:  # fmt: skip
     """Two real convolutions, each with twice the output channels."""
     wr, wi = weight.real, weight.imag
@@ -61,7 +61,7 @@ def conv2d(
     def convolve(part: Array, kernels: tuple[Array, Array], fill: float) -> Array:
         return _core.conv2d(
             part, _stack(kernels, 0), None, stride, padding, dilation, groups, pad_mode, fill,
-            "NCHW", _real_dtype(dtype), "highest", algorithm, None, None,
+            "NCHW", _real_dtype(dtype), precision, algorithm, None, None,
         )  # fmt: skip
 
     stacked = convolve(x.real, (wr, wi), pad.real) + convolve(x.imag, (-wi, wr), pad.imag)
@@ -83,14 +83,14 @@ def _transposed(
 
 def conv2d_transpose(
     x: Array, weight: Array, bias: Any, stride: Any, padding: Any, output_padding: Any,
-    groups: int, dilation: Any, algorithm: str, dtype: DTypeLike,
+    groups: int, dilation: Any, precision: str, algorithm: str, dtype: DTypeLike,
 ) -> Array:  # fmt: skip
     """Two real transposed convolutions of twice the channels."""
 
     def transpose(stacked: Array, kernels: Array) -> Array:
         return _core.conv2d_transpose(
             stacked, kernels, None, stride, padding, output_padding, groups, dilation,
-            "NCHW", _real_dtype(dtype), "highest", algorithm, None, None,
+            "NCHW", _real_dtype(dtype), precision, algorithm, None, None,
         )  # fmt: skip
 
     y = _transposed(transpose, x, weight, dtype)
@@ -101,14 +101,14 @@ def conv2d_transpose(
 
 def conv2d_grad_input(
     dy: Array, weight: Array, input_shape: Sequence[int], stride: Any, padding: Any, dilation: Any,
-    groups: int, pad_mode: str, algorithm: str, dtype: DTypeLike,
+    groups: int, pad_mode: str, precision: str, algorithm: str, dtype: DTypeLike,
 ) -> Array:  # fmt: skip
     """As the transposed convolution, with the conjugate weight."""
 
     def transpose(stacked: Array, kernels: Array) -> Array:
         return _core.conv2d_grad_input(
             stacked, kernels, input_shape, stride, padding, dilation, groups, pad_mode, 0,
-            "NCHW", _real_dtype(dtype), "highest", algorithm, None, None,
+            "NCHW", _real_dtype(dtype), precision, algorithm, None, None,
         )  # fmt: skip
 
     return _transposed(transpose, dy, weight.conj(), dtype)
@@ -116,7 +116,7 @@ def conv2d_grad_input(
 
 def conv2d_grad_weight(
     dy: Array, x: Array, kernel_size: Any, stride: Any, padding: Any, dilation: Any, groups: int,
-    pad_mode: str, pad_value: complex, algorithm: str, dtype: DTypeLike,
+    pad_mode: str, pad_value: complex, precision: str, algorithm: str, dtype: DTypeLike,
 ) -> Array:  # fmt: skip
     """Correlate `dy` with the conjugate of `x`."""
     stacked = _stack((dy.real, dy.imag), _channels(dy))
@@ -125,7 +125,7 @@ def conv2d_grad_weight(
     def correlate(part: Array, fill: float) -> tuple[Array, Array]:
         products = _core.conv2d_grad_weight(
             stacked, part, kernel_size, stride, padding, dilation, groups, pad_mode, fill,
-            "NCHW", _real_dtype(dtype), "highest", algorithm, None, None,
+            "NCHW", _real_dtype(dtype), precision, algorithm, None, None,
         )  # fmt: skip
         return _unstack(products, 0)
 
