@@ -5,6 +5,7 @@ To add a layer, add a line to its class; a new class also needs a title in `GROU
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from layer import AnyLayer, Layer, Pool
 
@@ -184,7 +185,10 @@ def _named(*names: str) -> list[AnyLayer]:
     return [by_name[name] for name in names]
 
 
-def _derived(layer: AnyLayer, group: str, suffix: str, quick: Sequence[str]) -> AnyLayer:
+SomeLayer = TypeVar("SomeLayer", bound=AnyLayer)
+
+
+def _derived(layer: SomeLayer, group: str, suffix: str, quick: Sequence[str]) -> SomeLayer:
     """Give a forward layer another name and class."""
     return replace(layer, name=f"{layer.name}, {suffix}", group=group, quick=layer.name in quick)
 
@@ -299,13 +303,7 @@ def _high(layers: list[AnyLayer]) -> list[AnyLayer]:
         for channels, size in ((64, 224), (128, 112), (256, 56), (512, 28))
     ]
     return [
-        replace(
-            layer,
-            name=f"{layer.name}, high",
-            group="high",
-            precision="high",
-            quick=layer.name == names[0],
-        )
+        replace(_derived(layer, "high", "high", quick=names[:1]), precision="high")
         for layer in [*map(by_name.__getitem__, names), *vgg]
     ]
 

@@ -3,7 +3,7 @@
 
 #include <numeric>
 
-#include "shape.hpp"
+#include "problem.hpp"
 
 namespace convpool {
 
@@ -11,6 +11,13 @@ namespace convpool {
 inline Index lines_kept(Index bytes_apart) {
   constexpr Index way_bytes = 4096, ways = 8;
   return ways * (way_bytes / std::gcd(way_bytes, bytes_apart));
+}
+
+// Room for so many elements in an odd number of lines: what is that far apart is not all in the same set.
+inline Index odd_lines(Index elements, Index line) { return (ceil_div(elements, line) | 1) * line; }
+template <class T>
+Index odd_lines(Index elements) {
+  return odd_lines(elements, 64 / sizeof(T));
 }
 
 }  // namespace convpool

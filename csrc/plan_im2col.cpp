@@ -14,15 +14,6 @@ namespace {
 // third-level cache, large enough that the left operand is not read too often.
 constexpr Index columns_bytes = Index{1} << 20;
 
-// Rows of columns whole vectors long and an odd number of cache lines apart, so that the rows of a
-// panel spread over all sets of the first-level cache.
-template <class T>
-Index spread_rows(Index pixels, Index nr) {
-  constexpr Index line = 64 / sizeof(T);
-  const Index ld = round_up(round_up(pixels, nr), line);
-  return ld / line % 2 ? ld : ld + line;
-}
-
 template <class T>
 void plan_forward(const Conv2d& p, Plan& plan, bool in_place) {
   const Index m = p.group_out(), taps = p.taps(), images = p.groups * p.batch;
@@ -109,7 +100,7 @@ Plan plan_im2col(const Conv2d& p, Operation operation, const char* reason, int t
 
   if (operation == Operation::forward) plan_forward<T>(p, plan, in_place);
   if (!in_place) {
-    plan.columns_ld = spread_rows<T>(plan.pixel_block, kernel.nr);
+    plan.columns_ld = odd_lines<T>(round_up(plan.pixel_block, kernel.nr));  // whole vectors
     plan.columns = taps * plan.columns_ld;
   }
   if (operation == Operation::grad_input) plan_grad_input<T>(p, plan);

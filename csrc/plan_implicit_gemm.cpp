@@ -159,9 +159,7 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
   plan.reads_channels_last = plan.writes_channels_last = p.channels_last && plan.gathers;
   Index image;  // elements of a band's planes, or of an image's cells
   if (by_tap) {
-    // Cells are an odd number of cache lines apart, as planes are for gathering.
-    constexpr Index line = 64 / sizeof(T);
-    plan.cell_pitch = (ceil_div(p.group_in(), line) | 1) * line;
+    plan.cell_pitch = odd_lines<T>(p.group_in());
     plan.weight_panels = {plan.nr, PanelOrder::tap_by_tap, channels_at_once(p)};
     plan.band = p.h.out;
     image = p.in_plane() * plan.cell_pitch;

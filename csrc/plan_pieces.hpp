@@ -1,6 +1,7 @@
 // What the plans of several algorithms have in common.
 #pragma once
 
+#include "cache.hpp"
 #include "gemm.hpp"
 #include "plan.hpp"
 
@@ -9,17 +10,10 @@ namespace convpool {
 // Weights that meet at most this many panels of pixels are not worth packing.
 constexpr Index few_panels = 16;
 
-// An odd number of cache lines: elements that far apart are not all in the same set of the first-level cache.
-template <class T>
-Index spread_pitch(Index elements) {
-  constexpr Index line = 64 / sizeof(T);
-  return (ceil_div(elements, line) | 1) * line;
-}
-
 // Elements from one place in Winograd's tile to the next, of a panel of weights.
 template <class T>
 Index transformed_pitch(const Conv2d& p, const WeightPanels& panels) {
-  return spread_pitch<T>(panels.width * p.group_in());
+  return odd_lines<T>(panels.width * p.group_in());
 }
 
 // Elements of the packed weights of all groups.

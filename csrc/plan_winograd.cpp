@@ -45,7 +45,7 @@ bool has_winograd(const Conv2d& p) {
 // rows gain.
 bool pays_as_winograd(const Conv2d& p) {
   constexpr Index channels = 32, pixels = 24 * 24;
-  return has_winograd(p) && std::min(p.group_in(), p.group_out()) >= channels && p.pixels() >= pixels;
+  return std::min(p.group_in(), p.group_out()) >= channels && p.pixels() >= pixels;
 }
 
 // Parts of tiles at the ends meet cells that no result sums, which cancel but for their rounding: they should
@@ -96,8 +96,8 @@ Plan plan_winograd(const Conv2d& p, const char* reason, int threads) {
   plan.shared = packed_size<T>(p, plan.weight_panels);
   const Conv2d widest = tiles_of(p, {0, plan.tile_columns});
   plan.left = plane_layout(widest, std::min(plan.units_at_once, rows), lanes).plane;
-  plan.columns = WinogradTile::places * spread_pitch<T>(k * pitch);
-  plan.right = WinogradTile::places * spread_pitch<T>(plan.weight_panels.width * pitch);
+  plan.columns = WinogradTile::places * odd_lines<T>(k * pitch);
+  plan.right = WinogradTile::places * odd_lines<T>(plan.weight_panels.width * pitch);
   Index each = 0;
   for (const Index part : {plan.left, plan.columns, plan.right}) each += Scratch::bytes<T>(part);
   plan.scratch_bytes = Scratch::bytes<T>(plan.shared) + threads * each + k * Index{sizeof(std::ptrdiff_t)};

@@ -9,7 +9,7 @@ namespace convpool {
 // Kernels of 3x3 with stride and dilation 1.
 bool has_winograd(const Conv2d& p);
 
-// Where it is clearly faster; such plans are less exact, see winograd.hpp.
+// Where one of those is clearly faster; such plans are less exact, see winograd.hpp.
 bool pays_as_winograd(const Conv2d& p);
 
 // Of a convolution with results and sums to take.

@@ -1,5 +1,6 @@
 #include "planes.hpp"
 
+#include "cache.hpp"
 #include "copies.hpp"
 #include "dispatch.hpp"
 #include "numeric.hpp"
@@ -38,12 +39,12 @@ double padded_cells(const Conv2d& p, Index slack) {
 PlaneLayout plane_layout(const Conv2d& p, Index band, Index slack) {
   const Index rows = extent(p.h, band), phases = phases_of(p);
   const Index phase = ceil_div(extent(p.w, p.w.out), phases), row = phase * phases;
-  return {rows, phases, phase, row, (ceil_div(rows * row + slack, slack) | 1) * slack};
+  return {rows, phases, phase, row, odd_lines(rows * row + slack, slack)};
 }
 
 PlaneLayout gather_layout(const Conv2d& p, Index band, Index line) {
   const Index rows = extent(p.h, band), row = extent(p.w, p.w.out);
-  return {rows, 1, row, row, (ceil_div(rows * row, line) | 1) * line};
+  return {rows, 1, row, row, odd_lines(rows * row, line)};
 }
 
 PlaneLayout cell_layout(const Conv2d& p, Index band, Index line) {
