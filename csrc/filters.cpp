@@ -19,12 +19,16 @@ Filter<T>::Filter(const Conv2d& p, const Plan& plan, const PlaneLayout& layout)
   blocks_ = ceil_div(p.h.kernel, rows);
   // Sums that go down a band of a small plane take as many output rows as a row of cells meets.
   const Index last_band = p.h.out - (ceil_div(p.h.out, plan.band) - 1) * plan.band;
-  const bool rolls = last_band >= ceil_div(p.h.kernel, p.h.stride);
   const KernelsFor<T>& kernels = kernels_of<T>();
-  const Index stride = kernels.most_square_stride;
-  const bool suits_square = suits_images(p, 5, stride) || suits_images(p, 7, stride);
-  reads_images_ = kernels.filter_image && (suits_images(p, 3, 2) ||
-                                           (suits_square && (rolls || filters_along_rows<T>(p))));
+  // Where results are the same in another way, it may depend on bands, and so on the number of threads.
+  const SquareFilters& square = kernels.square_filters;
+  const bool suits_rows = square.any_rows || filters_along_rows<T>(p) ||
+                          last_band >= ceil_div(p.h.kernel, p.h.stride);
+  const bool suits_stride = p.h.stride == 1 || (p.w.out <= square.most_strided_columns &&
+                                                (square.adds_strided || p.group_in() == 1));
+  const bool suits_square = suits_images(p, 5, 2) || suits_images(p, 7, 2);
+  reads_images_ = kernels.filter_image &&
+                  (suits_images(p, 3, 2) || (suits_square && suits_rows && suits_stride));
 }
 
 template <class T>
@@ -43,14 +47,16 @@ void Filter<T>::operator()(const T* w, const T* planes, Index rows, const T* bia
 
 template <class T>
 void Filter<T>::filter_images(const T* w, Index w_step, const View<T>& x, Index x_step,
-                              const T* zeros, Index count, Range rows, const T* bias,
+                              T* memory, Index count, Range rows, const T* bias,
                               Index bias_step, T* y, Index y_step) const {
   assert(reads(x) && (count == 1 || p_.group_in() == 1));
+  T* const zeros = memory + image_copy_cells;
+  std::fill_n(zeros, p_.w.in, T(0));
   for (Index c = 0; c < p_.group_in(); ++c, bias = nullptr) {
     kernels_of<T>().filter_image({p_.h.kernel, w + c * p_.window(), x.at(0, c), x.h, p_.h.in,
-                                  p_.w.in, zeros, p_.h.cell(rows.begin, 0), p_.w.cell(0, 0),
-                                  p_.h.stride, bias, y, p_.w.out, rows.size(), p_.w.out, c > 0,
-                                  count, w_step, x_step, bias_step, y_step});
+                                  p_.w.in, zeros, memory, p_.h.cell(rows.begin, 0),
+                                  p_.w.cell(0, 0), p_.h.stride, bias, y, p_.w.out, rows.size(),
+                                  p_.w.out, c > 0, count, w_step, x_step, bias_step, y_step});
   }
 }
 

@@ -25,8 +25,8 @@ class Filter {
   bool reads(const View<T>& x) const { return reads_images_ && x.w == 1; }
 
   // The output rows `rows` of `count` planes, w_step, x_step, bias_step and y_step after each other; more
-  // than one only with one input channel a group. `zeros` is a row of padding, as wide as the image.
-  void filter_images(const T* w, Index w_step, const View<T>& x, Index x_step, const T* zeros,
+  // than one only with one input channel a group. `memory` has image_copy_cells + p.w.in cells.
+  void filter_images(const T* w, Index w_step, const View<T>& x, Index x_step, T* memory,
                      Index count, Range rows, const T* bias, Index bias_step, T* y,
                      Index y_step) const;
 

@@ -127,7 +127,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
 
   // Units that follow each other, `most` or less, whose images are filtered where they stand: of a
   // group or, if there is one image, of several. Returns how many.
-  const auto filter_images = [&](const Unit& unit, Index most, const T* zeros) {
+  const auto filter_images = [&](const Unit& unit, Index most, T* memory) {
     const auto& [g, images, rows] = unit;
     const bool same_image = lots == 1;
     Index count = 1;
@@ -135,7 +135,7 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
     T* const first = y + (images.begin * p.out_channels + g) * p.pixels() + rows.begin * p.w.out;
     const Index step = p.pixels() * (same_image ? 1 : p.out_channels);
     filter.filter_images(weights.matrix(g).matrix.data, same_image ? w.g : 0,
-                         x.from(images.begin, g * p.group_in()), same_image ? x.c : x.n, zeros,
+                         x.from(images.begin, g * p.group_in()), same_image ? x.c : x.n, memory,
                          count, rows, bias ? bias + g : nullptr, same_image, first, step);
     return count;
   };
@@ -168,7 +168,6 @@ void implicit_gemm_forward(const Conv2d& p, const Plan& plan, const View<T>& x,
       T* const planes = own.take<T>(plan.columns);
       T* const packed = own.take<T>(plan.right);
       const Range these = piece(task, tasks, units, 1);
-      if (filters_images) std::fill_n(planes, p.w.in, T(0));
       Index padded_images = 0;
       for (Index i = these.begin; i < these.end; ++i) {
         const Unit unit = unit_at(i);

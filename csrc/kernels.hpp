@@ -77,22 +77,32 @@ struct FilterTask {
 //       +  sum over r, s < size of  w[size*r + s] * cell(top + i*stride + r, left + j*stride + s)
 //
 // where cell(r, s) is x[r*x_row + s], or zero outside of x_rows x x_columns cells.
-// - size is 3; or 5 or 7 with a stride up to most_square_stride. In planes of up to most_cells there are at
-//   least size / stride rows then, rounded up.
+// - size is 3; or 5 or 7, as SquareFilters says.
 // - Sizes >= 1; stride is 1 or 2; top and left may be negative; zeros are x_columns of them.
+// - copy is memory for image_copy_cells cells.
 // - Nothing outside of the image is read, nothing outside of the rows of y is written.
+constexpr std::ptrdiff_t image_copy_cells = 4608;  // a plane of 56x56 with the padding of a 7x7 kernel
+
 template <class T>
 struct ImageFilterTask {
   std::ptrdiff_t size;
   const T *w, *x;
   std::ptrdiff_t x_row, x_rows, x_columns;
   const T* zeros;
+  T* copy;
   std::ptrdiff_t top, left, stride;
   const T* bias;
   T* y;
   std::ptrdiff_t y_row, rows, columns;
   bool accumulate;
   std::ptrdiff_t planes, w_plane, x_plane, bias_plane, y_plane;  // how many; from one to the next
+};
+
+// What of 5x5 and 7x7 kernels filter_image takes.
+struct SquareFilters {
+  bool any_rows = false;  // else in planes of up to most_cells at least size / stride, rounded up
+  std::ptrdiff_t most_strided_columns = 0;  // of results with stride 2
+  bool adds_strided = false;                // with stride 2 to results that are there
 };
 
 // Filters of images with channels last, each channel with its own weights, for some pixels of a row:
@@ -295,7 +305,7 @@ struct KernelsFor {
   ImageTiles<T> image_tiles = {};
   void (*filter_image)(const ImageFilterTask<T>&) = nullptr;
   std::ptrdiff_t most_cells = 0;          // in planes that 5x5 and 7x7 go down; in others along the rows
-  std::ptrdiff_t most_square_stride = 1;  // of 5x5 and 7x7 for it
+  SquareFilters square_filters = {};
   void (*dot_image)(const ImageDotTask<T>&) = nullptr;
   void (*spread_image)(const ImageSpreadTask<T>&) = nullptr;
 };

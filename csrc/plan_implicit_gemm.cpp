@@ -179,7 +179,8 @@ Plan plan_implicit_gemm(const Conv2d& p, const char* reason, int threads) {
     plan.images_at_once = std::max<Index>(plan.images_at_once, 1);
   }
   plan.columns = plan.images_at_once * image + plan.cell_pitch;
-  plan.columns = std::max(plan.columns, p.w.in);  // or a row of padding alone
+  // Or what products that read images need: a row of padding; filters a copy beside it.
+  plan.columns = std::max(plan.columns, p.w.in + (plan.filters ? image_copy_cells : 0));
   const Index units = p.groups * bands * ceil_div(p.batch, plan.images_at_once);
   // Tasks that take less than some microseconds are done several at a time.
   if (!plan.share_columns) plan.units_at_once = tasks_at_once(p, units, threads);

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import convpool
-from cases import embedded, integers
+from cases import embedded, integers, normal
 from convpool import reference
 
 
@@ -154,3 +154,19 @@ def test_large_kernels_that_are_not_finite_meet_the_padding(
         y = convpool.conv2d(x, w, algorithm="implicit_gemm", **options)
         with np.errstate(invalid="ignore"):
             np.testing.assert_array_equal(y, reference.conv2d(x, w, **options))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("height", [*range(7, 20), *range(220, 250)])
+def test_bits_depend_neither_on_threads_nor_on_company(
+    height: int, kernel: int, stride: int
+) -> None:
+    for width in (9, 29, 250):  # the last in bands, whose heights depend on the number of threads
+        x, w = normal((2, 1, height, width)), normal((1, 1, kernel, kernel), seed=1)
+        options = {"stride": stride, "padding": kernel // 2, "algorithm": "implicit_gemm"}
+        expected = convpool.conv2d(x, w, threads=1, **options)
+        for threads in (2, 4, 16):
+            for image in (0, 1):
+                y = convpool.conv2d(x[image], w, threads=threads, **options)
+                np.testing.assert_array_equal(y, expected[image])
